@@ -1,0 +1,1 @@
+"""HTTP: parse, call the allocator, answer. Nothing is decided here."""

@@ -1,0 +1,104 @@
+"""The routes of the existing provisioner and composition, in their words, over the same verbs."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from pdm_service import reserved
+from pdm_service.allocator import Allocator
+from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
+from pdm_service.api.v1 import checked
+from pdm_service.errors import InvalidBody, MissingAddress
+from pdm_service.model import State
+from pdm_service.store import Filter
+from pdm_service.wire import (
+    AllocationReply,
+    CheckReply,
+    CompatCommitRequest,
+    CompatFreed,
+    CompatList,
+    CompatReleaseRequest,
+    CompatReservation,
+    CompatReservedReply,
+    CompatReserveRequest,
+)
+
+_CALLER = "catalyst-api"
+_PAGE = 500
+
+
+def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+    """Return the compatibility routes for pools."""
+
+    @get("/api/v1/pool/{domain:str}/check")
+    async def pool_check(domain: str, sub: Annotated[str, Parameter(required=False)] = "") -> CheckReply:
+        return checked(await allocator.check(domain, sub))
+
+    @post("/api/v1/pool/{domain:str}/reserve", status_code=201)
+    async def pool_reserve(
+        domain: str, data: CompatReserveRequest, idempotency_key: IdempotencyKey = None
+    ) -> CompatReservation:
+        created_by = data.created_by or _CALLER
+        held = await allocator.reserve(
+            domain, data.subdomain, created_by=created_by, ttl_seconds=None, key=idempotency_key, actor=actor()
+        )
+        return CompatReservation(
+            pool_domain=held.allocation.pool_domain,
+            subdomain=held.allocation.subdomain,
+            state="reserved" if held.allocation.state is State.RESERVED else "active",
+            reserved_at=held.allocation.reserved_at,
+            expires_at=held.allocation.expires_at,
+            reservation_token=held.token,
+            created_by=created_by,
+        )
+
+    @post("/api/v1/pool/{domain:str}/commit", status_code=200)
+    async def pool_commit(domain: str, data: CompatCommitRequest) -> Response[AllocationReply]:
+        fqdn, _, _ = allocator.pool_name(domain, data.subdomain)
+        if not data.load_balancer_ip:
+            msg = "a commit needs loadBalancerIP"
+            raise MissingAddress(msg)
+        allocation = await allocator.commit(
+            fqdn, data.reservation_token, [data.load_balancer_ip], data.sovereign_fqdn, actor()
+        )
+        return committed(allocation, tell)
+
+    @delete("/api/v1/pool/{domain:str}/release", status_code=200)
+    async def pool_release(
+        request: Request[None, None, msgspec.UnsetType],  # type: ignore[type-var]
+        domain: str,
+        sub: Annotated[str, Parameter(required=False)] = "",
+    ) -> Response[CompatFreed]:
+        fqdn, _, _ = allocator.pool_name(domain, _subdomain(await request.body()) or sub)
+        allocation, free = await allocator.release(fqdn, None, actor())
+        warning = None if free else "DNS is still being removed; the name is free once that is done"
+        return Response(CompatFreed(freed=tell(allocation), warning=warning), status_code=200 if free else 202)
+
+    @get("/api/v1/pool/{domain:str}/list")
+    async def pool_list(domain: str) -> CompatList:
+        pool = allocator.pool(domain)
+        found, last = [], ""
+        while page := await allocator.page(Filter(pool_domain=pool), last, _PAGE):
+            found += page
+            last = page[-1].fqdn
+        return CompatList(pool_domain=pool, allocations=[tell(one) for one in found])
+
+    @get("/api/v1/reserved")
+    async def list_reserved() -> CompatReservedReply:
+        return CompatReservedReply(reserved=list(reserved.words()))
+
+    return [pool_check, pool_reserve, pool_commit, pool_release, pool_list, list_reserved]
+
+
+def _subdomain(body: bytes) -> str | None:
+    """Return the subdomain of a release's body, which may be missing."""
+    if not body.strip():
+        return None
+    try:
+        return msgspec.json.decode(body, type=CompatReleaseRequest).subdomain
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = "the body is not a JSON object with a subdomain"
+        raise InvalidBody(msg) from error

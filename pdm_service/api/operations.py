@@ -1,0 +1,47 @@
+"""Health, readiness, metrics."""
+
+from collections.abc import Awaitable, Callable
+
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from pdm_service.metrics import Metrics
+from pdm_service.wire import Health, Readiness
+
+
+def handlers(
+    database_ready: Callable[[], Awaitable[bool]],
+    powerdns_away: Callable[[], bool],
+    pool_domains: tuple[str, ...],
+    metrics: Metrics,
+) -> list[HTTPRouteHandler]:
+    """Return the routes for operators and their tools."""
+
+    @get("/healthz")
+    async def healthz() -> Response[Health]:
+        healthy = await database_ready()
+        health = Health(
+            status="ok" if healthy else "unhealthy", managed_domains=sorted(pool_domains), registrars=[]
+        )
+        return Response(health, status_code=200 if healthy else 503, headers=_retry(ok=healthy))
+
+    @get("/readyz")
+    async def readyz() -> Response[Readiness]:
+        ready = await database_ready()
+        # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
+        readiness = Readiness(
+            ready=ready,
+            database="ok" if ready else "unreachable",
+            powerdns="unreachable" if powerdns_away() else "ok",
+        )
+        return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
+
+    @get("/metrics", media_type=MediaType.TEXT)
+    async def prometheus() -> Response[bytes]:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return [healthz, readyz, prometheus]
+
+
+def _retry(*, ok: bool) -> dict[str, str]:
+    return {} if ok else {"Retry-After": "2"}

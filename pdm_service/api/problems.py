@@ -1,0 +1,86 @@
+"""The one mapping from errors to RFC 9457 problems. What is not known is told to the log alone."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
+
+from pdm_service.errors import PdmError
+from pdm_service.wire import Problem
+
+_log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_TYPES = "urn:pdm:problem:"
+_CODES = {400: "invalid-body", 404: "no-such-route", 405: "method-not-allowed", 413: "payload-too-large"}
+
+
+def problem(code: str, status: int, detail: str) -> Problem:
+    """Return the body of an error reply."""
+    return Problem(
+        error=code, detail=detail, type=_TYPES + code, title=HTTPStatus(status).phrase, status=status
+    )
+
+
+def headers(error: PdmError) -> dict[str, str]:
+    """Return the headers that an error wants."""
+    return {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+
+
+def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsException:
+    return ProblemDetailsException(
+        status_code=body.status,
+        title=body.title,
+        type_=body.type,
+        detail=body.detail,
+        extra={"error": body.error},
+        headers=dict(more),
+    )
+
+
+def _from_ours(error: PdmError) -> ProblemDetailsException:
+    return _exception(problem(error.code, error.status, error.detail), headers(error))
+
+
+def _from_framework(error: HTTPException) -> ProblemDetailsException:
+    status = error.status_code
+    if isinstance(error, ValidationException):
+        return _exception(_invalid(error), {})
+    if status >= 500:
+        return _from_unknown(error)
+    code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
+    detail = "the body is not the JSON object that this route takes" if status == 400 else error.detail
+    return _exception(problem(code, status, detail), error.headers or {})
+
+
+def _invalid(error: ValidationException) -> Problem:
+    found = error.extra if isinstance(error.extra, list) else []
+    in_query = any(isinstance(one, dict) and one.get("source") in {"query", "path", "header"} for one in found)
+    # The messages name fields and types, never the values that were sent.
+    told = [f"{one.get('key', 'body')}: {one.get('message')}" for one in found if isinstance(one, dict)]
+    detail = "; ".join(told) or "the request is not of the form that this route takes"
+    return problem("invalid-query" if in_query else "invalid-body", 400, detail)
+
+
+def _from_unknown(error: Exception) -> ProblemDetailsException:
+    _log.error("a request failed by a defect", exc_info=error)
+    return _exception(problem("internal-error", 500, "an unexpected failure; the request id finds it in the log"), {})
+
+
+plugin = ProblemDetailsPlugin(
+    ProblemDetailsConfig(
+        exception_to_problem_detail_map={
+            PdmError: _from_ours,
+            HTTPException: _from_framework,
+            Exception: _from_unknown,
+        }
+    )
+)
+
+
+def encoded(error: PdmError) -> bytes:
+    """Return the body of an error reply, encoded, for what answers outside the framework."""
+    return msgspec.json.encode(problem(error.code, error.status, error.detail))

@@ -1,0 +1,203 @@
+"""The v1 API."""
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+from litestar import Response, delete, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from pdm_service import names, reserved
+from pdm_service.allocator import Allocator, Verdict
+from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
+from pdm_service.errors import InvalidAddress, InvalidQuery, MissingAddress
+from pdm_service.pools import PoolStatus
+from pdm_service.store import Filter
+from pdm_service.wire import (
+    AllocationPage,
+    AllocationReply,
+    CheckReply,
+    CommitRequest,
+    Dnssec,
+    EventPage,
+    EventReply,
+    NameserversReply,
+    PoolReply,
+    PoolsReply,
+    ReleaseRequest,
+    RenewRequest,
+    ReservedReply,
+    ReserveRequest,
+)
+
+Limit = Annotated[int, Parameter(ge=1, le=500, required=False)]
+State = Literal["reserved", "active", "releasing"]
+
+
+def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+    """Return the routes of the allocations' life."""
+
+    @get("/v1/check")
+    async def check(
+        pool_domain: Annotated[str, Parameter(query="poolDomain", required=False)] = "",
+        subdomain: Annotated[str, Parameter(required=False)] = "",
+    ) -> CheckReply:
+        return checked(await allocator.check(pool_domain, subdomain))
+
+    @post("/v1/reserve", status_code=201)
+    async def reserve(data: ReserveRequest, idempotency_key: IdempotencyKey = None) -> AllocationReply:
+        held = await allocator.reserve(
+            data.pool_domain,
+            data.subdomain,
+            created_by=data.created_by,
+            ttl_seconds=data.ttl_seconds,
+            key=idempotency_key,
+            actor=actor(),
+        )
+        return tell(held.allocation, held.token)
+
+    @post("/v1/renew", status_code=200)
+    async def renew(data: RenewRequest) -> AllocationReply:
+        fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
+        return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
+
+    @post("/v1/commit", status_code=200)
+    async def commit(data: CommitRequest) -> Response[AllocationReply]:
+        fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
+        addresses = _addresses(data)
+        allocation = await allocator.commit(
+            fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor()
+        )
+        return committed(allocation, tell)
+
+    @post("/v1/release", status_code=200)
+    async def release(data: ReleaseRequest) -> Response[AllocationReply]:
+        fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
+        allocation, free = await allocator.release(fqdn, data.reservation_token, actor())
+        return Response(tell(allocation), status_code=200 if free else 202)
+
+    @delete("/v1/allocations/{fqdn:str}", status_code=200)
+    async def release_by_name(fqdn: str) -> Response[AllocationReply]:
+        allocation, free = await allocator.release(names.domain(fqdn), None, actor())
+        return Response(tell(allocation), status_code=200 if free else 202)
+
+    return [check, reserve, renew, commit, release, release_by_name, *_looking(allocator, tell)]
+
+
+def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+    @get("/v1/allocations")
+    async def allocations(
+        pool_domain: Annotated[str | None, Parameter(query="poolDomain", required=False)] = None,
+        mode: Annotated[Literal["pool"] | None, Parameter(required=False)] = None,
+        allocation_state: Annotated[State | None, Parameter(query="state", required=False)] = None,
+        created_by: Annotated[str | None, Parameter(query="createdBy", required=False)] = None,
+        limit: Limit = 100,
+        cursor: Annotated[str, Parameter(required=False)] = "",
+    ) -> AllocationPage:
+        wanted = Filter(
+            pool_domain=pool_domain and allocator.pool(pool_domain),
+            mode=mode,
+            state=allocation_state,
+            created_by=created_by and names.text("createdBy", created_by),
+        )
+        found = await allocator.page(wanted, _from_cursor(cursor), limit + 1)
+        following = _to_cursor(found[limit - 1].fqdn) if len(found) > limit else None
+        return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
+
+    @get("/v1/allocations/{fqdn:str}")
+    async def allocation(fqdn: str) -> AllocationReply:
+        return tell(await allocator.find(fqdn))
+
+    @get("/v1/allocations/{fqdn:str}/events")
+    async def events(
+        fqdn: str, limit: Limit = 100, cursor: Annotated[str, Parameter(required=False)] = ""
+    ) -> EventPage:
+        after = _from_cursor(cursor)
+        if after and not (after.isdecimal() and len(after) < 18):
+            raise InvalidQuery(_BAD_CURSOR)
+        found = await allocator.events(fqdn, int(after or 0), limit + 1)
+        told = [
+            EventReply(
+                at=one.at,
+                action=one.action,
+                actor=one.actor,
+                request_id=one.request_id,
+                from_state=one.from_state,
+                to_state=one.to_state,
+                outcome=one.outcome,
+            )
+            for one in found[:limit]
+        ]
+        following = _to_cursor(str(found[limit - 1].id)) if len(found) > limit else None
+        return EventPage(fqdn=names.domain(fqdn), events=told, next_cursor=following)
+
+    return [allocations, allocation, events]
+
+
+def platform(nameservers: tuple[str, ...], pools: dict[str, PoolStatus]) -> list[HTTPRouteHandler]:
+    """Return the routes that tell what the platform offers."""
+
+    @get("/v1/pools")
+    async def list_pools() -> PoolsReply:
+        return PoolsReply(pools=[_pool(domain, pools[domain], nameservers) for domain in sorted(pools)])
+
+    @get("/v1/nameservers")
+    async def list_nameservers() -> NameserversReply:
+        return NameserversReply(nameservers=list(nameservers))
+
+    @get("/v1/reserved")
+    async def list_reserved() -> ReservedReply:
+        by_reason = {reason: list(entries) for reason, entries in reserved.lists().items()}
+        return ReservedReply(reserved=list(reserved.words()), by_reason=by_reason)
+
+    return [list_pools, list_nameservers, list_reserved]
+
+
+def checked(verdict: Verdict) -> CheckReply:
+    """Return the reply that tells whether a name is free."""
+    return CheckReply(
+        available=verdict.reason is None, reason=verdict.reason, detail=verdict.detail, fqdn=verdict.fqdn
+    )
+
+
+def _pool(domain: str, status: PoolStatus, nameservers: tuple[str, ...]) -> PoolReply:
+    return PoolReply(
+        pool_domain=domain,
+        state="ready" if status.ready else "pending",
+        nameservers=list(nameservers),
+        dnssec=Dnssec(ds=list(status.ds)) if status.ds else None,
+        problems=list(status.problems) or None,
+        last_error=status.last_error,
+        checked_at=status.checked_at,
+    )
+
+
+def _addresses(data: CommitRequest) -> list[str]:
+    single = [] if data.load_balancer_ip is None else [data.load_balancer_ip]
+    if data.load_balancer_ips is None:
+        if not any(single):
+            msg = "a commit needs loadBalancerIP or loadBalancerIPs"
+            raise MissingAddress(msg)
+        return single
+    if single and names.addresses(single)[0] not in names.addresses(data.load_balancer_ips):
+        msg = "loadBalancerIP is not one of loadBalancerIPs; send one of the two"
+        raise InvalidAddress(msg)
+    return data.load_balancer_ips
+
+
+_BAD_CURSOR = "that cursor was not made by this list"
+
+
+def _to_cursor(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        last = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidQuery(_BAD_CURSOR) from error
+    if not last.isprintable():
+        raise InvalidQuery(_BAD_CURSOR)
+    return last

@@ -1,0 +1,143 @@
+"""The composition root: everything is built and wired here."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from litestar import Litestar
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from pdm_service import __version__
+from pdm_service.allocator import Allocator
+from pdm_service.api import compat, operations, problems, v1
+from pdm_service.api.edge import Edge
+from pdm_service.api.replies import teller
+from pdm_service.errors import StoreUnavailable
+from pdm_service.metrics import Metrics
+from pdm_service.nameservers import Nameservers
+from pdm_service.pools import PoolZones
+from pdm_service.powerdns import PowerDns
+from pdm_service.publisher import Pace, Publisher
+from pdm_service.settings import Settings
+from pdm_service.signals import Signals
+from pdm_service.store import Store
+from pdm_service.worklist import Worklist
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+_ATTEMPT_SHARE = 0.8
+"""Of a lease: the rest is for what is still under way when the attempt is called off."""
+_EXPIRED_KEPT = timedelta(hours=1)
+_HOUSEKEEPING_SECONDS = 60
+
+
+class Service:
+    """All parts of one running service."""
+
+    def __init__(self, settings: Settings, revision: str | None) -> None:
+        """`revision` is the schema's that this release needs to be ready."""
+        self._settings = settings
+        self._revision = revision
+        self.metrics = Metrics()
+        self.signals = Signals()
+        self.store = Store(settings.database_url, settings.database_connections)
+        worklist = Worklist(self.store, settings.lease)
+        self.powerdns = PowerDns(
+            settings.pdns_base_url,
+            settings.pdns_api_key,
+            settings.pdns_server_id,
+            settings.pdns_concurrency,
+            self.metrics.powerdns_call,
+        )
+        asked = Nameservers(settings.nameservers, settings.nameserver_addresses, self.powerdns)
+        pace = Pace(
+            reconcile=settings.reconcile_interval,
+            audit=settings.audit_interval,
+            attempt=settings.lease * _ATTEMPT_SHARE,
+        )
+        self.publisher = Publisher(
+            worklist=worklist,
+            signals=self.signals,
+            powerdns=self.powerdns,
+            nameservers=asked,
+            names=settings.nameservers,
+            pace=pace,
+            metrics=self.metrics,
+        )
+        self.pools = PoolZones(
+            domains=settings.pool_domains,
+            nameservers=settings.nameservers,
+            asked=asked,
+            store=self.store,
+            worklist=worklist,
+            powerdns=self.powerdns,
+            signals=self.signals,
+            interval=settings.audit_interval,
+            metrics=self.metrics,
+        )
+        self.allocator = Allocator(self.store, self.signals, settings.pool_domains, settings.reservation_ttl)
+
+    def app(self) -> Litestar:
+        """Return the HTTP application; its lifespan runs the background work."""
+        settings = self._settings
+        tell = teller(settings.nameservers)
+        return Litestar(
+            route_handlers=[
+                *v1.handlers(self.allocator, tell),
+                *v1.platform(settings.nameservers, self.pools.status),
+                *compat.handlers(self.allocator, tell),
+                *operations.handlers(
+                    self.database_ready, lambda: self.publisher.away, settings.pool_domains, self.metrics
+                ),
+            ],
+            plugins=[problems.plugin],
+            middleware=[lambda app: Edge(app, self.metrics)],
+            lifespan=[self._lifespan],
+            openapi_config=OpenAPIConfig(
+                title="pool-domain-manager", version=__version__, render_plugins=[JsonRenderPlugin()]
+            ),
+            request_max_body_size=MAX_BODY_BYTES,
+            logging_config=None,
+        )
+
+    async def database_ready(self) -> bool:
+        """Tell whether the database answers and has this release's schema, or a later one."""
+        try:
+            found = await self.store.revision()
+        except StoreUnavailable:
+            return False
+        return found is not None and (self._revision is None or found >= self._revision)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.store.open()
+        publishing = asyncio.create_task(self.publisher.run())
+        background = [
+            asyncio.create_task(work)
+            for work in (self.signals.listen(self._settings.database_url), self.pools.run(), self._housekeeping())
+        ]
+        try:
+            yield
+        finally:
+            await self.publisher.stop(self._settings.drain.total_seconds())
+            for task in (publishing, *background):
+                task.cancel()
+            await asyncio.gather(publishing, *background, return_exceptions=True)
+            await self.powerdns.close()
+            await self.store.close()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            try:
+                self.metrics.expired(await self.store.expire(_EXPIRED_KEPT))
+            except StoreUnavailable:
+                pass
+            except Exception:
+                _log.exception("removing expired reservations failed by a defect")
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+

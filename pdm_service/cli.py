@@ -1,0 +1,76 @@
+"""The command `pdm`."""
+
+import asyncio
+import os
+import sys
+from typing import NoReturn
+
+import asyncpg
+import click
+import uvloop
+
+from pdm_service import __version__, logs, migrate, server
+from pdm_service.settings import Settings, SettingsError, read
+
+_DATABASE_WAIT_SECONDS = 60
+_DATABASE_PAUSE_SECONDS = 1.0
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Hand out DNS names to new platforms and make them real in DNS."""
+
+
+@main.command()
+def serve() -> None:
+    """Run pending migrations under a lock, then serve."""
+    settings = _settings()
+    try:
+        uvloop.run(_migrate_and_serve(settings))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@main.command("migrate")
+def run_migrations() -> None:
+    """Run pending migrations under a lock."""
+    uvloop.run(_migrate(_settings()))
+
+
+def _settings() -> Settings:
+    try:
+        settings = read(os.environ)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    logs.configure(settings.log_level)
+    return settings
+
+
+async def _migrate_and_serve(settings: Settings) -> None:
+    await _migrate(settings)
+    await server.serve(settings)
+
+
+async def _migrate(settings: Settings) -> None:
+    """Migrate as soon as the database can be reached; give up after a while."""
+    end = asyncio.get_running_loop().time() + _DATABASE_WAIT_SECONDS
+    while True:
+        try:
+            before, after = await migrate.migrate(settings.database_url)
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+            if asyncio.get_running_loop().time() > end:
+                _fail(f"the database cannot be reached: {type(error).__name__}")
+            logs.announce("waiting for the database", {"error": type(error).__name__})
+            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
+        except asyncpg.PostgresError as error:
+            _fail(f"the database refuses: {error.args[0]}")
+        else:
+            logs.announce("schema", {"before": before, "now": after})
+            return
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)

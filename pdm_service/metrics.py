@@ -1,0 +1,90 @@
+"""Every metric that the service exports, with its help text. No names of customers in labels."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from pdm_service import __version__
+from pdm_service.worklist import Backlog
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The metrics of one running service."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        r = self._registry
+        Info("pdm_build", "The running version.", registry=r).info({"version": __version__})
+        self._requests = Counter(
+            "pdm_http_requests", "Requests answered, by route and status.", ["method", "route", "status"], registry=r
+        )
+        self._request_seconds = Histogram(
+            "pdm_http_request_seconds", "Time to answer a request.", ["route"], buckets=_SECONDS, registry=r
+        )
+        self._calls = Counter(
+            "pdm_powerdns_calls", "Calls of PowerDNS's API, by operation and outcome.", ["operation", "outcome"],
+            registry=r,
+        )  # fmt: skip
+        self._call_seconds = Histogram(
+            "pdm_powerdns_call_seconds", "Time of a call of PowerDNS's API.", ["operation"], buckets=_SECONDS,
+            registry=r,
+        )  # fmt: skip
+        self._pending = Gauge(
+            "pdm_publisher_queue_depth", "Allocations whose DNS is not yet as wanted.", registry=r
+        )
+        self._oldest = Gauge(
+            "pdm_publisher_queue_age_seconds", "How long the oldest of them has been so.", registry=r
+        )
+        self._attempts = Counter(
+            "pdm_publisher_attempts", "Attempts to make DNS as wanted, by outcome.", ["outcome"], registry=r
+        )
+        self._attempt_seconds = Histogram(
+            "pdm_publisher_attempt_seconds", "Time of such an attempt.", ["outcome"], buckets=_SECONDS, registry=r
+        )
+        self._batch = Histogram(
+            "pdm_parent_batch_size", "Names in one change of a parent zone.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 100), registry=r,
+        )  # fmt: skip
+        self._drift = Counter("pdm_drift_found", "Published names found otherwise in DNS.", registry=r)
+        self._expired = Counter("pdm_reservations_expired", "Reservations removed after they expired.", registry=r)
+        self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        key = (method, route, status)
+        if (children := self._requests_by.get(key)) is None:
+            children = self._requests.labels(method, route, status), self._request_seconds.labels(route)
+            self._requests_by[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def powerdns_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """Count a call of PowerDNS's API."""
+        self._calls.labels(operation, outcome).inc()
+        self._call_seconds.labels(operation).observe(seconds)
+
+    def backlog(self, backlog: Backlog) -> None:
+        """Set what waits for the publisher."""
+        self._pending.set(backlog.pending)
+        self._oldest.set(backlog.oldest_seconds)
+
+    def attempt(self, outcome: str, seconds: float) -> None:
+        """Count an attempt of the publisher."""
+        self._attempts.labels(outcome).inc()
+        self._attempt_seconds.labels(outcome).observe(seconds)
+
+    def batch(self, names: int) -> None:
+        """Count a change of a parent zone."""
+        self._batch.observe(names)
+
+    def drift(self) -> None:
+        """Count a published name that DNS had otherwise."""
+        self._drift.inc()
+
+    def expired(self, reservations: int) -> None:
+        """Count reservations that were removed after they expired."""
+        self._expired.inc(reservations)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,221 @@
+"""Ask the platform's nameservers themselves, by DNS: what they answer is what counts.
+
+Asking is I/O; what an answer means is decided in the small functions at the end.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from time import monotonic
+
+import dns.asyncquery
+import dns.dnssec
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdatatype
+import msgspec
+
+from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.settings import Nameserver
+from pdm_service.zone import ADDRESS_TYPES, Wanted, canonical_names
+
+QUERY_SECONDS = 1.0
+_TRIES = 2
+_RESOLVE_SECONDS = 2.0
+_REMEMBERED_SECONDS = 300.0
+_SHUNNED_SECONDS = 10.0
+
+
+class NotSeen(Exception):
+    """A nameserver does not answer as wanted (yet), or none answers at all."""
+
+
+class NoAnswer(Exception):
+    """A nameserver cannot be reached."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one nameserver said to one question."""
+
+    authoritative: bool
+    contents: frozenset[str]
+    """Records of the asked name and type, in presentation form."""
+
+
+class Nameservers:
+    """The platform's nameservers, wherever they answer."""
+
+    def __init__(self, names: tuple[str, ...], addresses: tuple[Nameserver, ...], powerdns: PowerDns) -> None:
+        self._names = names
+        self._configured = addresses
+        self._powerdns = powerdns
+        self._known: tuple[Nameserver, ...] = addresses
+        self._known_until = 0.0
+        self._shunned: dict[Nameserver, float] = {}
+        self._turn = 0
+
+    async def addresses(self) -> tuple[Nameserver, ...]:
+        """Return where the nameservers are: as configured, else as their names resolve.
+
+        Where no name resolves (a fresh platform, a laptop) it is PowerDNS's own listener.
+        """
+        if self._configured:
+            return self._configured
+        if monotonic() >= self._known_until:
+            found = await asyncio.gather(*(_resolve(name) for name in self._names))
+            self._known = tuple(server for servers in found for server in servers) or await self._own_listener()
+            self._known_until = monotonic() + _REMEMBERED_SECONDS
+        return self._known
+
+    async def _own_listener(self) -> tuple[Nameserver, ...]:
+        try:
+            listeners = await self._powerdns.listeners()
+        except PowerDnsError as error:
+            raise NotSeen(str(error)) from error
+        hosts = {
+            (self._powerdns.host if ip_address(host).is_unspecified else host, port) for host, port in listeners
+        }
+        found = await asyncio.gather(*(_resolve(host, port, name="") for host, port in sorted(hosts)))
+        return tuple(server for servers in found for server in servers)
+
+    async def everywhere(self, check: Callable[[Nameserver], Awaitable[str | None]]) -> None:
+        """Run `check`, which returns what is wrong, at every nameserver; raises NotSeen.
+
+        A nameserver that cannot be reached serves nobody a wrong answer and is passed over, as long
+        as one other answers.
+        """
+        now = monotonic()
+        servers = await self.addresses()
+        awake = [server for server in servers if self._shunned.get(server, 0) <= now] or list(servers)
+        verdicts = await asyncio.gather(*(self._verdict(server, check) for server in awake))
+        heard = [verdict for verdict in verdicts if verdict is not None]
+        if not heard:
+            msg = "no nameserver answers"
+            raise NotSeen(msg)
+        if wrong := [verdict for verdict in heard if verdict]:
+            raise NotSeen("; ".join(wrong))
+
+    async def _verdict(self, server: Nameserver, check: Callable[[Nameserver], Awaitable[str | None]]) -> str | None:
+        """Return what is wrong at a nameserver, an empty text if nothing is, None if it cannot be reached."""
+        try:
+            problem = await check(server)
+        except NoAnswer:
+            self._shunned[server] = monotonic() + _SHUNNED_SECONDS
+            return None
+        self._shunned.pop(server, None)
+        return f"{server.name or server.address}: {problem}" if problem else ""
+
+    async def one(self) -> Nameserver:
+        """Return one nameserver, each in its turn."""
+        servers = await self.addresses()
+        self._turn += 1
+        return servers[self._turn % len(servers)]
+
+    async def served(self, want: Wanted, ds: tuple[str, ...]) -> None:
+        """Return once every nameserver serves the child zone with the keys of `ds`; raises NotSeen."""
+
+        async def check(server: Nameserver) -> str | None:
+            if not ds_matches(await ask(server, want.zone, "DNSKEY"), want.zone, ds):
+                return f"{want.zone} is not served with its keys"
+            return None
+
+        await self.everywhere(check)
+
+    async def delegated(self, zone: str, ds: tuple[str, ...]) -> None:
+        """Return once every nameserver has `ds` for the zone in its parent; raises NotSeen.
+
+        Only DS is answered from the parent, when parent and child are on one server (RFC 4035
+        section 3.1.4.1).
+        """
+
+        async def check(server: Nameserver) -> str | None:
+            answer = await ask(server, zone, "DS")
+            seen = {_ds_words(content) for content in answer.contents}
+            return None if seen == {_ds_words(one) for one in ds} else f"DS of {zone} is not as written in its parent"
+
+        await self.everywhere(check)
+
+    async def gone(self, zone: str) -> None:
+        """Return once no nameserver serves the zone any more; raises NotSeen."""
+
+        async def check(server: Nameserver) -> str | None:
+            return f"{zone} is still served" if (await ask(server, zone, "SOA")).contents else None
+
+        await self.everywhere(check)
+
+    async def differences(self, server: Nameserver, want: Wanted) -> list[str]:
+        """Return in which RRsets of ours a nameserver differs from what was published; raises NoAnswer."""
+        questions = [(want.zone, "DS"), (want.zone, "DNSKEY"), (want.zone, "NS")]
+        questions += [(name, rtype) for name in canonical_names(want.zone) for rtype in ADDRESS_TYPES]
+        wanted = {(rrset.name, rrset.type): frozenset(rrset.contents) for rrset in want.rrsets}
+        wanted[want.zone, "DS"] = frozenset(want.known_ds)
+        found = []
+        for name, rtype in questions:
+            answer = await ask(server, name, rtype)
+            same = (
+                ds_matches(answer, want.zone, want.known_ds)
+                if rtype == "DNSKEY"
+                else _canonical(rtype, answer.contents) == _canonical(rtype, wanted.get((name, rtype), frozenset()))
+            )
+            if not same:
+                found.append(f"{name} {rtype}")
+        return found
+
+
+async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
+    """Ask one nameserver one question, without recursion; raises NoAnswer."""
+    query = dns.message.make_query(name, rtype, flags=0, use_edns=0, payload=1232)
+    for attempt in range(_TRIES):
+        try:
+            reply, _ = await dns.asyncquery.udp_with_fallback(
+                query, server.address, timeout=QUERY_SECONDS, port=server.port
+            )
+        except (dns.exception.DNSException, OSError, EOFError) as error:
+            if attempt == _TRIES - 1:
+                msg = f"{server.address} does not answer"
+                raise NoAnswer(msg) from error
+        else:
+            break
+    # REFUSED: the server has neither the zone nor one above it, so it serves nothing of that name.
+    if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN, dns.rcode.REFUSED}:
+        return Answer(authoritative=False, contents=frozenset({f"({dns.rcode.to_text(reply.rcode())})"}))
+    rrset = reply.get_rrset(reply.answer, dns.name.from_text(name), query.question[0].rdclass, query.question[0].rdtype)
+    contents = frozenset(rdata.to_text() for rdata in rrset or ())
+    return Answer(authoritative=bool(reply.flags & dns.flags.AA), contents=contents)
+
+
+def ds_matches(answer: Answer, zone: str, ds: tuple[str, ...]) -> bool:
+    """Tell whether an answer to DNSKEY holds a key for every DS (RFC 4034 section 5.1.4)."""
+    made = set()
+    for content in answer.contents:
+        if content.startswith("("):
+            return False
+        key = dns.rdata.from_text("IN", "DNSKEY", content)
+        made.add(_ds_words(dns.dnssec.make_ds(zone, key, "SHA256").to_text()))
+    return answer.authoritative and bool(ds) and {_ds_words(one) for one in ds} <= made
+
+
+def _ds_words(content: str) -> tuple[str, ...]:
+    words = content.lower().split()
+    return (*words[:3], "".join(words[3:]))
+
+
+def _canonical(rtype: str, contents: frozenset[str]) -> frozenset[object]:
+    return frozenset(_ds_words(content) if rtype == "DS" else content.lower() for content in contents)
+
+
+async def _resolve(host: str, port: int = 53, *, name: str | None = None) -> list[Nameserver]:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_RESOLVE_SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, TimeoutError):
+        return []
+    # Link-local and other scoped addresses cannot be asked by the plain address.
+    hosts = dict.fromkeys(str(entry[4][0]) for entry in found if "%" not in str(entry[4][0]))
+    return [Nameserver(host if name is None else name, address, port) for address in hosts]

@@ -1,0 +1,97 @@
+"""Changes of parent zones: many names in one PATCH, by one writer a zone in the whole deployment."""
+
+import asyncio
+from collections.abc import Callable
+
+from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
+from pdm_service.worklist import Lease, Worklist
+from pdm_service.zone import RRset
+
+_BATCH = 100
+_WRITER_SECONDS = 8.0
+
+
+class LeaseLost(Exception):
+    """Another publisher has taken the name over, or its wanted state changed."""
+
+
+class _Change:
+    """NS and DS of one child, and whom to tell what came of them."""
+
+    def __init__(self, lease: Lease, rrsets: tuple[RRset, ...]) -> None:
+        self.lease = lease
+        self.rrsets = rrsets
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self, error: Exception | None = None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+class ParentZone:
+    """This process's changes of one parent zone, gathered while the one before is being written."""
+
+    def __init__(
+        self, zone: str, worklist: Worklist, powerdns: PowerDns, observe_batch: Callable[[int], None]
+    ) -> None:
+        self._zone = zone
+        self._worklist = worklist
+        self._powerdns = powerdns
+        self._observe_batch = observe_batch
+        self._waiting: list[_Change] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def apply(self, lease: Lease, rrsets: tuple[RRset, ...]) -> None:
+        """Write RRsets of one child; returns when they are written.
+
+        Raises LeaseLost, PowerDnsError or StoreUnavailable; the change may then have been made.
+        """
+        change = _Change(lease, rrsets)
+        self._waiting.append(change)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await change.done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch: list[_Change] = []
+            try:
+                async with self._worklist.writer_of(self._zone, _WRITER_SECONDS) as writer:
+                    # Taken only now: all that came while we waited for the lock travels along.
+                    batch = self._take()
+                    held = await writer.held([change.lease for change in batch])
+                    await self._patch([change for change in batch if change.lease.id in held])
+                    for change in batch:
+                        change.end(LeaseLost())
+            except Exception as error:  # noqa: BLE001 - each waiter gets it
+                for change in batch or self._take():
+                    change.end(error)
+
+    def _take(self) -> list[_Change]:
+        taken, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        return [change for change in taken if not change.done.done()]
+
+    async def _patch(self, batch: list[_Change]) -> None:
+        """Write a batch; it is all or nothing, so one that fails is halved until the culprit stands alone."""
+        if not batch:
+            return
+        self._observe_batch(len(batch))
+        try:
+            await self._powerdns.patch(f"{self._zone}.", [rrset for change in batch for rrset in change.rrsets])
+        except (Rejected, Failed) as error:
+            if len(batch) == 1:
+                batch[0].end(error)
+                return
+            middle = len(batch) // 2
+            await self._patch(batch[:middle])
+            await self._patch(batch[middle:])
+        except PowerDnsError as error:
+            for change in batch:
+                change.end(error)
+        else:
+            for change in batch:
+                change.end()

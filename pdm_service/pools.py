@@ -1,0 +1,213 @@
+"""Pool zones: there, signed, with the settings that delegations need, and free of stray delegations."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from random import uniform
+
+import msgspec
+
+from pdm_service import logs, names, zone
+from pdm_service.errors import StoreUnavailable
+from pdm_service.metrics import Metrics
+from pdm_service.nameservers import Nameservers, NotSeen
+from pdm_service.powerdns import PowerDns, PowerDnsError, ZoneSettings
+from pdm_service.signals import Signals
+from pdm_service.store import Store
+from pdm_service.worklist import Worklist
+
+_log = logging.getLogger(__name__)
+_WRITER_SECONDS = 30.0
+_RETRY_SECONDS = (1.0, 5.0)
+
+
+class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What was last seen of a pool zone."""
+
+    ready: bool = False
+    ds: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    last_error: str | None = None
+    checked_at: datetime | None = None
+
+
+class PoolZones:
+    """Keeps the zone of every pool domain as it should be."""
+
+    def __init__(
+        self,
+        *,
+        domains: tuple[str, ...],
+        nameservers: tuple[str, ...],
+        asked: Nameservers,
+        store: Store,
+        worklist: Worklist,
+        powerdns: PowerDns,
+        signals: Signals,
+        interval: timedelta,
+        metrics: Metrics,
+    ) -> None:
+        self._nameservers = nameservers
+        self._asked = asked
+        self._store = store
+        self._worklist = worklist
+        self._powerdns = powerdns
+        self._signals = signals
+        self._interval = interval
+        self._metrics = metrics
+        self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
+
+    async def run(self) -> None:
+        """Keep all pool zones, for ever; one that cannot be kept does not hold up the others."""
+        await asyncio.gather(*(self._keep_for_ever(domain) for domain in self.status))
+
+    async def _keep_for_ever(self, domain: str) -> None:
+        while True:
+            try:
+                self.status[domain] = await self._keep(domain)
+                pause = self._interval.total_seconds() * uniform(0.75, 1.25)
+            except (PowerDnsError, StoreUnavailable, NotSeen) as error:
+                before = self.status[domain]
+                if before.last_error != str(error):
+                    logs.event(_log, logging.WARNING, "pool zone", {"poolDomain": domain, "error": str(error)})
+                self.status[domain] = msgspec.structs.replace(before, last_error=str(error))
+                pause = uniform(*_RETRY_SECONDS)
+            except Exception:
+                _log.exception("keeping the pool zone %s failed by a defect", domain)
+                pause = _RETRY_SECONDS[1]
+            await asyncio.sleep(pause)
+
+    async def _keep(self, domain: str) -> PoolStatus:
+        if holder := (await self._store.overlapping([domain])).get(domain):
+            error = f"{domain} is, or lies below, the allocated name {holder}: it cannot be a pool domain"
+            return PoolStatus(last_error=error, checked_at=datetime.now(UTC))
+        async with self._worklist.writer_of(domain, _WRITER_SECONDS):
+            changed, problems = await self._make(f"{domain}.")
+        ds = await self._powerdns.ds(f"{domain}.")
+        if changed:
+            logs.event(_log, logging.INFO, "pool zone", {"poolDomain": domain, "changed": changed})
+        if not self.status[domain].ready:
+            await self._worklist.hurry()
+            self._signals.work.set()
+        await self._audit(domain)
+        return PoolStatus(ready=True, ds=ds, problems=tuple(problems), checked_at=datetime.now(UTC))
+
+    # --- the zone --------------------------------------------------------------------------------
+
+    async def _make(self, name: str) -> tuple[list[str], list[str]]:
+        """Make the pool zone as it should be; return what was changed, and what only a person can mend."""
+        hosts = tuple(f"{nameserver}." for nameserver in self._nameservers)
+        apex = zone.RRset(name=name, type="NS", ttl=zone.TTL_SECONDS, contents=hosts)
+        glue, problems = await self._addresses_within(name)
+        seen = await self._powerdns.zone(name, rrset=name)
+        if seen is not None and not seen.rrsets and await self._is_half_made(name):
+            await self._powerdns.delete_zone(name)
+            seen = None
+        if seen is None:
+            rrsets = (zone.soa(name, hosts[0]), apex, *glue)
+            await self._powerdns.create_zone(name, zone.POOL_SETTINGS, rrsets)
+            return ["created"], problems
+        changed = await self._adjust(name, seen)
+        present = {rrset.type: rrset for rrset in seen.sets()}
+        if not apex.same(msgspec.structs.replace(present["NS"], ttl=apex.ttl) if "NS" in present else None):
+            problems.append("the zone's NS RRset is not the platform's nameservers")
+        return changed, problems
+
+    async def _adjust(self, name: str, seen: ZoneSettings) -> list[str]:
+        changed = []
+        wanted = {
+            key: value for key, value in zone.POOL_SETTINGS.items() if getattr(seen, key) != value
+        }  # fmt: skip
+        # Only denials that rest on stored order need a rectify when they change.
+        reordered = bool({"nsec3param", "nsec3narrow"} & wanted.keys())
+        unsigned = not seen.dnssec or not await self._powerdns.ds(name)
+        if unsigned:
+            await self._powerdns.change_settings(name, {"dnssec": False})
+            wanted = {"dnssec": True, **zone.POOL_SETTINGS}
+        if wanted:
+            await self._powerdns.change_settings(name, wanted)
+            changed += sorted(wanted)
+        soa = next((rrset for rrset in seen.sets() if rrset.type == "SOA"), None)
+        if soa is None or int(soa.contents[0].split()[6]) > zone.MAX_POOL_NEGATIVE_TTL_SECONDS:
+            await self._powerdns.patch(name, [_with_short_minimum(name, soa, self._nameservers[0])])
+            changed.append("soa")
+        if reordered or unsigned:
+            await self._powerdns.rectify(name)
+        return changed
+
+    async def _is_half_made(self, name: str) -> bool:
+        """Tell whether a zone holds nothing at all: what a creation leaves that was cut off."""
+        seen = await self._powerdns.zone(name)
+        return seen is not None and not seen.rrsets and not await self._powerdns.ds(name)
+
+    async def _addresses_within(self, name: str) -> tuple[list[zone.RRset], list[str]]:
+        """Return address RRsets for nameservers that lie in the zone itself, and whose are unknown."""
+        inside = [host for host in self._nameservers if names.covers(name.removesuffix("."), host)]
+        known: dict[tuple[str, str], list[str]] = {}
+        for server in await self._asked.addresses() if inside else ():
+            rtype = "A" if ip_address(server.address).version == 4 else "AAAA"
+            known.setdefault((server.name, rtype), []).append(server.address)
+        rrsets = [
+            zone.RRset(name=f"{host}.", type=rtype, ttl=zone.TTL_SECONDS, contents=tuple(dict.fromkeys(addresses)))
+            for (host, rtype), addresses in known.items()
+            if host in inside
+        ]
+        unknown = [host for host in inside if all(host != found for found, _ in known)]
+        return rrsets, [f"the address of {host} is not known; set PDM_NAMESERVER_ADDRESSES" for host in unknown]
+
+    # --- its delegations -------------------------------------------------------------------------
+
+    async def _audit(self, domain: str) -> None:
+        """Compare all delegations of a pool zone with the allocations, and have differences mended.
+
+        The NS RRset of a delegation cannot be seen by DNS while parent and child are on one server,
+        so it is read by the API: the whole zone at once, which is far cheaper than name by name.
+        """
+        wanted = await self._worklist.published_in(domain)
+        seen = await self._powerdns.zone(f"{domain}.")
+        found: dict[str, dict[str, zone.RRset]] = {}
+        for rrset in seen.sets() if seen else ():
+            if rrset.type in {"NS", "DS"} and rrset.name != f"{domain}.":
+                found.setdefault(rrset.name.removesuffix("."), {})[rrset.type] = rrset
+        for fqdn, (generation, ds) in wanted.items():
+            if not _is_delegated(fqdn, self._nameservers, ds, found.get(fqdn, {})):
+                what = f"the delegation of {fqdn} differed from what was published"
+                if await self._worklist.suspect(fqdn, generation, what):
+                    self._metrics.drift()
+                    self._signals.work.set()
+        platform = {f"{host}." for host in self._nameservers}
+        strays = [
+            fqdn for fqdn, types in found.items()
+            if fqdn not in wanted and "NS" in types and set(types["NS"].contents) == platform
+        ]  # fmt: skip
+        await self._remove_strays(domain, strays)
+
+    async def _remove_strays(self, domain: str, suspects: list[str]) -> None:
+        """Remove delegations to this platform that no allocation stands behind, nor any zone but an old one of ours."""
+        if not suspects:
+            return
+        async with self._worklist.writer_of(domain, _WRITER_SECONDS) as writer:
+            for fqdn in sorted(await writer.unclaimed(suspects)):
+                child = await self._powerdns.zone(f"{fqdn}.", rrset=f"{fqdn}.")
+                if child is not None and not child.account.startswith(zone.OWNER_PREFIX):
+                    continue
+                await self._powerdns.patch(f"{domain}.", zone.delegation(fqdn, (), ()))
+                await self._powerdns.delete_zone(f"{fqdn}.")
+                self._metrics.drift()
+                logs.event(_log, logging.WARNING, "stray delegation removed", {"fqdn": fqdn})
+
+
+def _is_delegated(
+    fqdn: str, nameservers: tuple[str, ...], ds: frozenset[str], found: dict[str, zone.RRset]
+) -> bool:
+    return all(rrset.same(found.get(rrset.type)) for rrset in zone.delegation(fqdn, nameservers, tuple(ds)))
+
+
+def _with_short_minimum(name: str, soa: zone.RRset | None, primary: str) -> zone.RRset:
+    """Return the SOA with a negative TTL that is not too long; everything else in it stays."""
+    if soa is None:
+        return zone.soa(name, f"{primary}.")
+    words = soa.contents[0].split()
+    content = " ".join([*words[:6], str(zone.NEGATIVE_TTL_SECONDS)])
+    return msgspec.structs.replace(soa, contents=(content,))

@@ -1,0 +1,226 @@
+"""Typed client of the PowerDNS Authoritative HTTP API.
+
+Calls in flight are limited, since the server's listen backlog is 10. Every call has a deadline,
+since a server whose database hangs answers never. Nothing is retried here: the publisher looks
+again at what is there.
+https://doc.powerdns.com/authoritative/http-api/zone.html
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from pdm_service.zone import Observed, RRset
+
+CALL_SECONDS = 5.0
+_SHA256 = "2"  # the digest type to publish (RFC 8624 section 3.3)
+
+
+class PowerDnsError(Exception):
+    """A call that did not have its wanted effect, in words without secrets."""
+
+
+class Unavailable(PowerDnsError):
+    """The server cannot be reached or does not answer; the call may have had its effect."""
+
+
+class Failed(PowerDnsError):
+    """The server answered that it failed; the call may have had its effect."""
+
+
+class Rejected(PowerDnsError):
+    """The server refuses the content: repeating the call changes nothing."""
+
+
+class ZoneExists(PowerDnsError):
+    """A zone of that name is there already, whole or half-made."""
+
+
+class _Record(msgspec.Struct):
+    content: str
+    disabled: bool = False
+
+
+class _RRset(msgspec.Struct):
+    name: str
+    type: str
+    ttl: int
+    records: list[_Record]
+
+
+class ZoneSettings(msgspec.Struct, frozen=True):
+    """A zone with the settings that matter to us."""
+
+    account: str = ""
+    dnssec: bool = False
+    api_rectify: bool = False
+    nsec3param: str = ""
+    nsec3narrow: bool = False
+    soa_edit_api: str = ""
+    rrsets: list[_RRset] = []
+
+    def sets(self) -> tuple[RRset, ...]:
+        """Return the RRsets that are served; disabled records are not."""
+        return tuple(
+            RRset(name=rrset.name, type=rrset.type, ttl=rrset.ttl, contents=contents)
+            for rrset in self.rrsets
+            if (contents := tuple(record.content for record in rrset.records if not record.disabled))
+        )
+
+
+class _Key(msgspec.Struct):
+    active: bool
+    published: bool = True
+    ds: list[str] = []
+
+
+class _Config(msgspec.Struct):
+    name: str
+    value: str
+
+
+class PowerDns:
+    """The API of one PowerDNS server, or of several behind one address that share a database."""
+
+    def __init__(
+        self, base_url: str, api_key: str, server_id: str, concurrency: int, observe: Callable[[str, str, float], None]
+    ) -> None:
+        """`observe` is told of every call: operation, outcome, seconds."""
+        self._client = httpx.AsyncClient(
+            base_url=f"{base_url}/api/v1/servers/{quote(server_id, safe='')}",
+            headers={"X-API-Key": api_key},
+            timeout=CALL_SECONDS,
+            # The server closes after each answer: a kept connection would only be found dead.
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,
+        )
+        self._slots = asyncio.Semaphore(concurrency)
+        self._observe = observe
+        self.host = httpx.URL(base_url).host
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def alive(self) -> None:
+        """Return if the server answers; raises PowerDnsError. Asks nothing of its database."""
+        await self._call("server", "GET", "")
+
+    async def listeners(self) -> list[tuple[str, int]]:
+        """Return the addresses and ports where the server answers DNS, as it is configured."""
+        reply = await self._call("config", "GET", "/config")
+        config = {entry.name: entry.value for entry in msgspec.json.decode(reply.content, type=list[_Config])}
+        port = int(config.get("local-port", "53"))
+        return [(host, port) for host in config.get("local-address", "").replace(",", " ").split()]
+
+    async def create_zone(self, name: str, settings: Mapping[str, object], rrsets: Sequence[RRset]) -> None:
+        """Create a zone, signed, with its settings and records, in one call; raises ZoneExists.
+
+        Not atomic against a crash of the server: a zone that exists may be half-made.
+        """
+        body = {
+            "name": name,
+            "kind": "Native",
+            "dnssec": True,
+            "nameservers": [],
+            "rrsets": [_words(rrset) for rrset in rrsets],
+            **settings,
+        }
+        await self._call("create-zone", "POST", "/zones?rrsets=false", body)
+
+    async def zone(self, name: str, *, rrset: str | None = None) -> ZoneSettings | None:
+        """Return a zone with its RRsets (all, or those of the one name `rrset`), None if there is none."""
+        query = f"?rrset_name={quote(rrset)}" if rrset else ""
+        reply = await self._call("get-zone", "GET", f"/zones/{_id(name)}{query}", missing_ok=True)
+        return None if reply.status_code == 404 else msgspec.json.decode(reply.content, type=ZoneSettings)
+
+    async def ds(self, name: str) -> tuple[str, ...]:
+        """Return the DS (SHA-256) of the zone's active keys, in canonical form; empty if it has none.
+
+        Of the keys in the database, which is the truth: the server may go on serving keys whose
+        creation failed.
+        """
+        reply = await self._call("get-keys", "GET", f"/zones/{_id(name)}/cryptokeys", missing_ok=True)
+        if reply.status_code == 404:
+            return ()
+        keys = msgspec.json.decode(reply.content, type=list[_Key])
+        found = [ds.split() for key in keys if key.active and key.published for ds in key.ds]
+        return tuple(" ".join([*ds[:3], "".join(ds[3:]).lower()]) for ds in found if ds[2] == _SHA256)
+
+    async def observe(self, name: str) -> Observed | None:
+        """Return what there is of a child zone, None if there is none."""
+        zone = await self.zone(name)
+        if zone is None:
+            return None
+        return Observed(account=zone.account, rrsets=zone.sets(), ds=await self.ds(name))
+
+    async def patch(self, name: str, rrsets: Sequence[RRset]) -> None:
+        """Replace RRsets of a zone, all or none of them; one without contents is deleted.
+
+        Safe to repeat. Raises Rejected if one of them is refused.
+        """
+        await self._call("patch-zone", "PATCH", f"/zones/{_id(name)}", {"rrsets": [_change(one) for one in rrsets]})
+
+    async def change_settings(self, name: str, settings: Mapping[str, object]) -> None:
+        """Change settings of a zone; what is not named stays."""
+        await self._call("change-zone", "PUT", f"/zones/{_id(name)}", settings)
+
+    async def rectify(self, name: str) -> None:
+        """Bring the order of the zone's names, which the server keeps for denials, up to date."""
+        await self._call("rectify-zone", "PUT", f"/zones/{_id(name)}/rectify")
+
+    async def delete_zone(self, name: str) -> None:
+        """Delete a zone with its keys; one that is gone already is no error."""
+        await self._call("delete-zone", "DELETE", f"/zones/{_id(name)}", missing_ok=True)
+
+    async def flush(self, name: str) -> None:
+        """Drop what the server's caches hold of a name."""
+        await self._call("flush", "PUT", f"/cache/flush?domain={quote(name)}")
+
+    async def _call(
+        self, operation: str, method: str, path: str, body: object = None, *, missing_ok: bool = False
+    ) -> httpx.Response:
+        content = None if body is None else msgspec.json.encode(body)
+        async with self._slots:
+            start = perf_counter()
+            outcome = "unavailable"
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    reply = await self._client.request(method, path, content=content)
+                outcome = "ok" if reply.is_success else str(reply.status_code)
+            except (httpx.HTTPError, TimeoutError) as error:
+                msg = f"PowerDNS does not answer ({operation}: {type(error).__name__})"
+                raise Unavailable(msg) from error
+            finally:
+                self._observe(operation, outcome, perf_counter() - start)
+        if not reply.is_success and not (missing_ok and reply.status_code == 404):
+            raise _failure(operation, reply)
+        return reply
+
+
+def _failure(operation: str, reply: httpx.Response) -> PowerDnsError:
+    try:
+        reason = str(msgspec.json.decode(reply.content)["error"])[:300]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        reason = reply.reason_phrase
+    kind = {400: Rejected, 409: ZoneExists, 422: Rejected}.get(reply.status_code, Failed)
+    return kind(f"PowerDNS refused {operation}: {reply.status_code} {reason}")
+
+
+def _id(name: str) -> str:
+    return quote(name, safe=".-")
+
+
+def _words(rrset: RRset) -> dict[str, object]:
+    records = [{"content": content, "disabled": False} for content in rrset.contents]
+    return {"name": rrset.name, "type": rrset.type, "ttl": rrset.ttl, "records": records}
+
+
+def _change(rrset: RRset) -> dict[str, object]:
+    if not rrset.contents:
+        return {"name": rrset.name, "type": rrset.type, "changetype": "DELETE"}
+    return {**_words(rrset), "changetype": "REPLACE"}

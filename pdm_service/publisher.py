@@ -1,0 +1,289 @@
+"""The publisher: lease a due row, look at what DNS has, plan, apply, record; retry for ever.
+
+One code path serves commit, release, crash recovery, outage recovery and drift repair: they differ
+only in what there is to be seen. Whatever stops an attempt in the middle, the row is due again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from random import uniform
+from time import monotonic
+
+import msgspec
+import tenacity
+
+from pdm_service import logs, zone
+from pdm_service.errors import StoreUnavailable
+from pdm_service.metrics import Metrics
+from pdm_service.model import DnsState, State
+from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
+from pdm_service.parents import LeaseLost, ParentZone
+from pdm_service.powerdns import PowerDns, PowerDnsError, Rejected, Unavailable, ZoneExists
+from pdm_service.signals import Signals, until
+from pdm_service.worklist import Lease, Worklist
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS_AT_ONCE = 48
+"""More than calls in flight to PowerDNS, so that changes of a parent gather into one."""
+_AUDITS_AT_ONCE = 4
+_SEEN_SECONDS = 2.0
+_PROBE_SECONDS = 1.0
+
+_BACKOFF = tenacity.wait_exponential_jitter(initial=0.3, max=10, jitter=1)
+_BACKOFF_REJECTED = tenacity.wait_exponential_jitter(initial=1, max=300, jitter=5)
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how long."""
+
+    reconcile: timedelta
+    audit: timedelta
+    attempt: timedelta
+    """The deadline of one attempt, shorter than its lease."""
+
+
+class Publisher:
+    """Makes DNS equal to what the store wants, one attempt a leased row."""
+
+    def __init__(
+        self,
+        *,
+        worklist: Worklist,
+        signals: Signals,
+        powerdns: PowerDns,
+        nameservers: Nameservers,
+        names: tuple[str, ...],
+        pace: Pace,
+        metrics: Metrics,
+    ) -> None:
+        self._worklist = worklist
+        self._signals = signals
+        self._powerdns = powerdns
+        self._nameservers = nameservers
+        self._names = names
+        self._pace = pace
+        self._metrics = metrics
+        self._parents: dict[str, ParentZone] = {}
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.away = False
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stop` is called."""
+        while not self._stopping:
+            self._signals.work.clear()
+            try:
+                if self.away:
+                    await self._probe()
+                started = await self._start_due()
+                self._metrics.backlog(await self._worklist.backlog())
+            except StoreUnavailable:
+                started = 0
+                await asyncio.sleep(0.5)
+            if not started:
+                await until(self._signals.work, self._pace.reconcile.total_seconds() * uniform(0.8, 1.2))
+
+    async def stop(self, seconds: float) -> None:
+        """Start nothing more, let attempts under way finish for at most `seconds`, give the others up."""
+        self._stopping = True
+        self._signals.work.set()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=seconds)
+        for attempt in self._attempts:
+            attempt.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    async def _start_due(self) -> int:
+        free = _ATTEMPTS_AT_ONCE - len(self._attempts)
+        if free <= 0 or self.away:
+            return 0
+        leases = await self._worklist.lease(free, min(free, _AUDITS_AT_ONCE))
+        for lease in leases:
+            attempt = asyncio.create_task(self._attempt(lease))
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._attempts.discard)
+        return len(leases)
+
+    async def _probe(self) -> None:
+        """See whether PowerDNS is back; then nothing need wait any longer."""
+        try:
+            await self._powerdns.alive()
+        except PowerDnsError:
+            asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._signals.work.set)
+            return
+        await self._worklist.hurry()
+        self.away = False
+
+    # --- one attempt -------------------------------------------------------------------------------
+
+    async def _attempt(self, lease: Lease) -> None:
+        start = monotonic()
+        outcome, error = "failed", ""
+        try:
+            async with asyncio.timeout(self._pace.attempt.total_seconds()):
+                outcome = await self._converge(lease)
+        except TimeoutError:
+            error = "DNS could not be written in time"
+        except LeaseLost:
+            outcome = "superseded"
+        except (PowerDnsError, NotSeen, NoAnswer, StoreUnavailable) as failure:
+            error = str(failure)
+            self.away = self.away or isinstance(failure, Unavailable)
+            outcome = "rejected" if isinstance(failure, Rejected) else "failed"
+        except Exception:
+            _log.exception("an attempt at %s failed by a defect", lease.allocation.fqdn)
+            error = "an unexpected failure; the service's log has the details"
+        finally:
+            # Also when cancelled: a lease that is not given back holds the name until it ends.
+            await asyncio.shield(self._conclude(lease, outcome, error, monotonic() - start))
+
+    async def _conclude(self, lease: Lease, outcome: str, error: str, seconds: float) -> None:
+        allocation = lease.allocation
+        recorded = True
+        try:
+            if error:
+                backoff = _BACKOFF_REJECTED if outcome == "rejected" else _BACKOFF
+                delay = _delay(backoff, allocation.attempts + 1)
+                recorded = await self._worklist.failed(lease, error, timedelta(seconds=delay))
+                asyncio.get_running_loop().call_later(delay, self._signals.work.set)
+            if outcome == "superseded" or not recorded:
+                await self._worklist.give_up(lease)
+                self._signals.work.set()
+        except StoreUnavailable:
+            pass  # the lease ends by itself, and the row is still due
+        self._signals.outcome(allocation.fqdn)
+        if len(self._attempts) >= _ATTEMPTS_AT_ONCE:
+            self._signals.work.set()
+        self._metrics.attempt(outcome, seconds)
+        fields: dict[str, object] = {
+            "fqdn": allocation.fqdn,
+            "state": allocation.state,
+            "outcome": outcome,
+            "attempt": allocation.attempts + 1,
+            "waitedMs": round(lease.waited_seconds * 1000),
+            "durationMs": round(seconds * 1000),
+        }
+        if error:
+            fields["error"] = error
+        level = logging.WARNING if error else logging.DEBUG if outcome == "unchanged" else logging.INFO
+        logs.event(_log, level, "publishing", fields)
+
+    async def _converge(self, lease: Lease) -> str:
+        if lease.allocation.state is State.RELEASING:
+            return await self._take_away(lease)
+        want = zone.wanted(lease.allocation, self._names)
+        if lease.allocation.dns_state is not DnsState.PUBLISHED:
+            return await self._publish(lease, want, "published")
+        if what := await self._drift(lease, want):
+            self._metrics.drift()
+            if not await self._worklist.drifted(lease, what):
+                raise LeaseLost
+            return await self._publish(lease, want, "repaired")
+        if not await self._worklist.unchanged(lease, self._next_audit()):
+            raise LeaseLost
+        return "unchanged"
+
+    # --- publish ---------------------------------------------------------------------------------
+
+    async def _publish(self, lease: Lease, want: zone.Wanted, outcome: str) -> str:
+        ds = await self._child(lease, want)
+        await self._seen(lambda: self._nameservers.served(want, ds), want.zone)
+        await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
+        await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
+        if not await self._worklist.published(lease, ds, self._next_audit(), outcome):
+            raise LeaseLost
+        return outcome
+
+    async def _child(self, lease: Lease, want: zone.Wanted) -> tuple[str, ...]:
+        """Make the child zone as wanted; return its DS."""
+        first = lease.allocation.attempts == 0 and not lease.allocation.ds
+        if not (first and await self._create(want)):
+            seen = await self._powerdns.observe(want.zone)
+            step = zone.plan(want, seen) if seen else None
+            if seen and isinstance(step, zone.Patch):
+                await self._powerdns.patch(want.zone, step.rrsets)
+            if seen and not isinstance(step, zone.Replace):
+                return seen.ds
+            if seen:
+                await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+                await self._powerdns.delete_zone(want.zone)
+            await self._create(want)
+        if ds := await self._powerdns.ds(want.zone):
+            return ds
+        msg = f"PowerDNS made {want.zone} without a key"
+        raise PowerDnsError(msg)
+
+    async def _create(self, want: zone.Wanted) -> bool:
+        settings = {**zone.CHILD_SETTINGS, "account": want.owner}
+        try:
+            await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets))
+        except ZoneExists:
+            return False
+        return True
+
+    # --- take away -------------------------------------------------------------------------------
+
+    async def _take_away(self, lease: Lease) -> str:
+        name = f"{lease.allocation.fqdn}."
+        await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+        await self._seen(lambda: self._nameservers.delegated(name, ()), name)
+        await self._powerdns.delete_zone(name)
+        await self._seen(lambda: self._nameservers.gone(name), name)
+        if not await self._worklist.removed(lease):
+            raise LeaseLost
+        return "removed"
+
+    # --- audit -----------------------------------------------------------------------------------
+
+    async def _drift(self, lease: Lease, want: zone.Wanted) -> str:
+        """Return what DNS has otherwise than published, an empty text if nothing that is ours."""
+        differences = await self._nameservers.differences(await self._nameservers.one(), want)
+        if not differences:
+            return ""
+        # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API tells.
+        seen = await self._powerdns.observe(want.zone)
+        parent = await self._powerdns.zone(f"{lease.allocation.pool_domain}.", rrset=want.zone)
+        delegation = zone.delegation(lease.allocation.fqdn, self._names, want.known_ds)
+        delegated = parent and all(any(one.same(other) for other in parent.sets()) for one in delegation)
+        if seen and delegated and zone.plan(want, seen) is None and set(want.known_ds) <= set(seen.ds):
+            return ""
+        return f"DNS differed from what was published: {', '.join(differences)}"
+
+    def _next_audit(self) -> timedelta:
+        return self._pace.audit * uniform(0.75, 1.25)
+
+    # --- shared steps ----------------------------------------------------------------------------
+
+    async def _seen(self, check: Callable[[], Awaitable[None]], name: str) -> None:
+        """Return once the nameservers answer as wanted; raises NotSeen if they don't within some seconds."""
+        end = monotonic() + _SEEN_SECONDS
+        pause = 0.0
+        while True:
+            try:
+                return await check()
+            except NotSeen:
+                if monotonic() >= end:
+                    raise
+                if not pause:
+                    # A cached denial from before our change is the usual reason.
+                    await self._powerdns.flush(name)
+                pause = min(0.5, pause + 0.05)
+            await asyncio.sleep(pause)
+
+    def _parent(self, lease: Lease) -> ParentZone:
+        name = lease.allocation.pool_domain
+        if name not in self._parents:
+            self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
+        return self._parents[name]
+
+
+def _delay(backoff: tenacity.wait.wait_base, attempt: int) -> float:
+    """Return the seconds to wait after the given number of failed attempts."""
+    state = tenacity.RetryCallState(retry_object=tenacity.Retrying(), fn=None, args=(), kwargs={})
+    state.attempt_number = attempt
+    return float(backoff(state))

@@ -1,0 +1,230 @@
+"""The only reader of the environment. Reports every fault at once."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pdm_service import names
+from pdm_service.errors import InvalidFormat
+
+_MAX_POOL_DOMAIN = 180
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class SettingsError(Exception):
+    """Settings that the service cannot start with; one line a fault, each naming the variable."""
+
+
+class Nameserver(msgspec.Struct, frozen=True):
+    """Where a platform nameserver answers."""
+
+    name: str
+    """Empty when only the address is known."""
+    address: str
+    port: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of the service."""
+
+    host: str
+    port: int
+    database_url: str
+    database_connections: int
+    pdns_base_url: str
+    pdns_api_key: str
+    pdns_server_id: str
+    pdns_concurrency: int
+    """Calls in flight to PowerDNS; its listen backlog is 10."""
+    pool_domains: tuple[str, ...]
+    """Sorted."""
+    nameservers: tuple[str, ...]
+    nameserver_addresses: tuple[Nameserver, ...]
+    reservation_ttl: timedelta
+    reconcile_interval: timedelta
+    audit_interval: timedelta
+    lease: timedelta
+    """How long a publisher may work on a name before another takes it over."""
+    drain: timedelta
+    """How long a stopping service waits for requests in flight."""
+    log_level: str
+
+    def __repr__(self) -> str:
+        """Show nothing: a repr ends up in logs, and two fields are secrets."""
+        return "Settings()"
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Return the settings; raises SettingsError."""
+    reader = _Reader(environment)
+    host = reader.get("PDM_HOST", "127.0.0.1", _loopback)
+    settings = {
+        "host": host,
+        "port": reader.get("PORT", "8080", _port),
+        "database_url": reader.get("PDM_DATABASE_URL", None, _database_url),
+        "database_connections": reader.get("PDM_DATABASE_CONNECTIONS", "12", _count),
+        "pdns_base_url": reader.get("PDM_PDNS_BASE_URL", None, _http_url),
+        "pdns_api_key": reader.get("PDM_PDNS_API_KEY", None, _header_text),
+        "pdns_server_id": reader.get("PDM_PDNS_SERVER_ID", "localhost", _identifier),
+        "pdns_concurrency": reader.get("PDM_PDNS_CONCURRENCY", "8", _count),
+        "pool_domains": reader.get(
+            "PDM_POOL_DOMAINS", "openova.io,omani.works", _pool_domains, also="DYNADOT_MANAGED_DOMAINS"
+        ),
+        "nameservers": reader.get("PDM_NAMESERVERS", "ns1.openova.io,ns2.openova.io,ns3.openova.io", _domains),
+        "nameserver_addresses": reader.get("PDM_NAMESERVER_ADDRESSES", "", _nameserver_addresses),
+        "reservation_ttl": reader.get("PDM_RESERVATION_TTL", "30m", _duration),
+        "reconcile_interval": reader.get("PDM_RECONCILE_INTERVAL", "5s", _duration),
+        "audit_interval": reader.get("PDM_AUDIT_INTERVAL", "10m", _duration),
+        "lease": reader.get("PDM_LEASE", "15s", _lease),
+        "drain": reader.get("PDM_DRAIN_TIMEOUT", "15s", _duration),
+        "log_level": reader.get("PDM_LOG_LEVEL", "info", _log_level),
+    }
+    for name in ("PDM_AUTH_TOKENS_FILE", "PDM_ANONYMOUS"):
+        if environment.get(name):
+            reader.faults.append(f"{name}: this version does not tell callers apart; it only listens on loopback")
+    if reader.faults:
+        raise SettingsError("\n".join(reader.faults))
+    return msgspec.convert(settings, Settings, strict=False)
+
+
+class _Reader:
+    """Takes values out of the environment and collects what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.faults: list[str] = []
+
+    def get(self, name: str, default: str | None, parse: Callable[[str], object], also: str = "") -> object:
+        """Return the parsed value of `name`, of the file at `<name>_FILE`, of `also`, or the default."""
+        try:
+            text = self._text(name) or (self._text(also) if also else "") or default
+            if text is None:
+                self.faults.append(f"{name}: missing")
+                return None
+            return parse(text)
+        except OSError as error:
+            self.faults.append(f"{name}_FILE: cannot be read: {error.strerror}")
+        except ValueError as error:
+            self.faults.append(f"{name}: {error}")
+        return None
+
+    def _text(self, name: str) -> str:
+        path = self._environment.get(f"{name}_FILE")
+        return (Path(path).read_text("utf-8") if path else self._environment.get(name, "")).strip()
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
+        msg = "a port is a number from 1 to 65535"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 200:
+        msg = "takes a number from 1 to 200"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _loopback(text: str) -> str:
+    try:
+        loopback = text == "localhost" or ip_address(text).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        msg = "without client authentication only a loopback address is accepted"
+        raise ValueError(msg)
+    return text
+
+
+def _database_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"postgres", "postgresql"}:
+        msg = "a PostgreSQL DSN begins with postgresql://"
+        raise ValueError(msg)
+    return text
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+        msg = "takes http://host:port or https://host:port"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _header_text(text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        msg = "takes printable ASCII characters"
+        raise ValueError(msg)
+    return text
+
+
+def _identifier(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        msg = "takes letters, digits, '.', '_' and '-'"
+        raise ValueError(msg)
+    return text
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    try:
+        found = tuple(dict.fromkeys(names.domain(word) for word in re.split(r"[,\s]+", text) if word))
+    except InvalidFormat as error:
+        raise ValueError(error.detail) from error
+    if not found:
+        msg = "takes at least one domain name"
+        raise ValueError(msg)
+    return found
+
+
+def _pool_domains(text: str) -> tuple[str, ...]:
+    found = tuple(sorted(_domains(text)))
+    if any(len(name) > _MAX_POOL_DOMAIN for name in found):
+        msg = f"a pool domain has {_MAX_POOL_DOMAIN} characters at most"
+        raise ValueError(msg)
+    return found
+
+
+def _nameserver_addresses(text: str) -> tuple[Nameserver, ...]:
+    return tuple(_nameserver(word) for word in re.split(r"[,\s]+", text) if word)
+
+
+def _nameserver(text: str) -> Nameserver:
+    name, _, where = text.rpartition("=")
+    host, port = where, "53"
+    if match := re.fullmatch(r"\[([^]]+)\](?::(\d+))?|([0-9.]+):(\d+)", where):
+        host, port = match[1] or match[3], match[2] or match[4] or "53"
+    try:
+        return Nameserver(names.domain(name) if name else "", str(ip_address(host)), _port(port))
+    except (InvalidFormat, ValueError) as error:
+        msg = f"{text!r} is not of the form [name=]address[:port] (an IPv6 address with a port in brackets)"
+        raise ValueError(msg) from error
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
+    if not match or int(match[1]) == 0:
+        msg = "takes a duration such as 90s, 30m or 2h"
+        raise ValueError(msg)
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _lease(text: str) -> timedelta:
+    found = _duration(text)
+    if not timedelta(seconds=3) <= found <= timedelta(minutes=5):
+        msg = "takes a duration from 3s to 5m"
+        raise ValueError(msg)
+    return found
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in {"debug", "info", "warning", "error"}:
+        msg = "is one of debug, info, warning, error"
+        raise ValueError(msg)
+    return text.lower()

@@ -1,0 +1,72 @@
+"""Wake-up calls: work is due, an outcome is there. They save waiting; nothing relies on them.
+
+Within the process they ring at once; between replicas they travel by PostgreSQL's NOTIFY.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import asyncpg
+
+from pdm_service.store import OUTCOME_CHANNEL, WORK_CHANNEL
+
+_log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 5
+_PROOF_OF_LIFE_SECONDS = 20
+
+
+class Signals:
+    """Rings `work` for the publisher, and an event per name for those who await an outcome."""
+
+    def __init__(self) -> None:
+        self.work = asyncio.Event()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def outcome(self, fqdn: str) -> None:
+        """Tell those who wait for `fqdn` to look again."""
+        for event in self._waiting.get(fqdn, ()):
+            event.set()
+
+    @contextmanager
+    def awaiting(self, fqdn: str) -> Iterator[asyncio.Event]:
+        """Lend an event that is set when something may have come of `fqdn`."""
+        event = asyncio.Event()
+        self._waiting.setdefault(fqdn, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[fqdn].discard(event)
+            if not self._waiting[fqdn]:
+                del self._waiting[fqdn]
+
+    async def listen(self, database_url: str) -> None:
+        """Pass on what other replicas notify, for ever, over a connection of its own."""
+        while True:
+            try:
+                await self._listen_once(database_url)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("not listening to the database for now: %s", type(error).__name__)
+            await asyncio.sleep(1)
+
+    async def _listen_once(self, database_url: str) -> None:
+        connection = await asyncpg.connect(database_url, timeout=_CONNECT_SECONDS)
+        try:
+            await connection.add_listener(WORK_CHANNEL, lambda *_: self.work.set())
+            await connection.add_listener(OUTCOME_CHANNEL, lambda *notice: self.outcome(str(notice[3])))
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            self.work.set()  # what was notified while nobody listened
+            while not lost.is_set():
+                await connection.execute("SELECT 1", timeout=_CONNECT_SECONDS)
+                await until(lost, _PROOF_OF_LIFE_SECONDS)
+        finally:
+            connection.terminate()
+
+
+async def until(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event for at most `seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

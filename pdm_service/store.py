@@ -1,0 +1,398 @@
+"""PostgreSQL: one method per question or transition, and what its refusals mean.
+
+Every transition is one statement that changes the row, appends to the audit trail and wakes who
+acts next, or changes nothing. The database's clock judges expiry; its constraints decide who holds
+a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, LiteralString
+
+import asyncpg
+import msgspec
+
+from pdm_service import names
+from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation, StoreUnavailable
+from pdm_service.model import Allocation, DnsState, Mode, State
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+DEADLINE_SECONDS = 3.5
+"""The longest wait for an answer of PostgreSQL, a free connection included."""
+
+WORK_CHANNEL = "pdm_work"
+OUTCOME_CHANNEL = "pdm_outcome"
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+)
+
+# `a` is a row of allocations in all statements below.
+COLUMNS: LiteralString = """
+    a.id, a.fqdn, a.mode, a.pool_domain, a.subdomain, a.state, a.created_by, a.reserved_at, a.expires_at,
+    a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest, a.sovereign_fqdn,
+    a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
+    coalesce(a.expires_at <= now(), false) AS expired
+"""
+_LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
+
+RESERVE: LiteralString = f"""
+    WITH a AS (
+        INSERT INTO allocations AS held (
+            fqdn, span, mode, pool_domain, subdomain, state, created_by, reserved_at, expires_at,
+            token_digest, token_nonce, idempotency_digest, request_digest)
+        VALUES ($1, name_span($2, $3), $4, $5, $6, 'reserved', $7, now(), now() + $8::interval, $9, $10, $11, $12)
+        ON CONFLICT (fqdn) DO UPDATE
+           SET id = gen_random_uuid(), generation = nextval('allocation_generation'),
+               mode = EXCLUDED.mode, pool_domain = EXCLUDED.pool_domain, subdomain = EXCLUDED.subdomain,
+               created_by = EXCLUDED.created_by, reserved_at = EXCLUDED.reserved_at,
+               expires_at = EXCLUDED.expires_at, token_digest = EXCLUDED.token_digest,
+               token_nonce = EXCLUDED.token_nonce, idempotency_digest = EXCLUDED.idempotency_digest,
+               request_digest = EXCLUDED.request_digest
+         WHERE held.state = 'reserved' AND held.expires_at <= now()
+        RETURNING *),
+    noted AS (
+        INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state)
+        SELECT fqdn, id, 'reserved', $13, $14, 'reserved' FROM a)
+    SELECT {COLUMNS} FROM a
+"""
+"""Hold a name: the one statement behind reserve."""
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who makes a transition, for the audit trail."""
+
+    name: str
+    request_id: str | None = None
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reserve stores."""
+
+    fqdn: str
+    mode: Mode
+    pool_domain: str
+    subdomain: str
+    created_by: str | None
+    ttl: timedelta
+    token_digest: bytes
+    token_nonce: bytes | None
+    idempotency_digest: bytes | None
+    request_digest: bytes
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which allocations to list; None admits all."""
+
+    pool_domain: str | None = None
+    mode: str | None = None
+    state: str | None = None
+    created_by: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the audit trail."""
+
+    id: int
+    at: datetime
+    action: str
+    actor: str
+    request_id: str | None
+    from_state: str | None
+    to_state: str | None
+    outcome: str | None
+
+
+class Store:
+    """All of the service's questions to PostgreSQL, over one pool of connections."""
+
+    def __init__(self, database_url: str, connections: int) -> None:
+        # Nothing is opened before it is needed: the service starts, and recovers, without PostgreSQL.
+        self._pool = asyncpg.create_pool(
+            database_url, min_size=0, max_size=connections, timeout=DEADLINE_SECONDS, reset=_keep_session
+        )
+        self._asked: dict[str, asyncio.Future[State | None]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make the pool usable; connects to nothing yet."""
+        await self._pool
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
+        """Lend a connection for at most `seconds`; raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._pool.acquire()
+                try:
+                    yield connection
+                except asyncpg.PostgresError:
+                    raise
+                except BaseException:
+                    # Cut off in the middle of something: its state is unknown, or it hangs.
+                    connection.terminate()
+                    raise
+                finally:
+                    await self._pool.release(connection)
+        except _UNAVAILABLE as error:
+            msg = "the database cannot be reached or does not answer; try again shortly, with the same request"
+            raise StoreUnavailable(msg) from error
+
+    async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(statement, *values)
+
+    async def _rows(self, statement: LiteralString, *values: object) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *values)
+
+    # --- questions -----------------------------------------------------------------------------
+
+    async def find(self, fqdn: str) -> Allocation | None:
+        """Return the allocation as stored, an expired reservation included."""
+        row = await self._row(f"SELECT {COLUMNS} FROM allocations a WHERE a.fqdn = $1", fqdn)
+        return row and allocation_of(row)
+
+    async def standing(self, fqdn: str) -> State | None:
+        """Return the state of a live allocation, None if the name is free.
+
+        Questions that come while one is under way are asked together: one statement serves all
+        callers of a moment, each with an answer not older than its question.
+        """
+        asked = self._asked.get(fqdn)
+        if asked is None:
+            asked = self._asked[fqdn] = asyncio.get_running_loop().create_future()
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(asked)
+
+    async def _ask(self) -> None:
+        statement: LiteralString = f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {_LIVE}"
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            try:
+                states = {row["fqdn"]: State(row["state"]) for row in await self._rows(statement, list(asked))}
+            except Exception as error:  # noqa: BLE001 - each asker gets it
+                for future in asked.values():
+                    future.set_exception(error)
+                    future.exception()  # an asker that has left is no reason for a complaint
+            else:
+                for name, future in asked.items():
+                    future.set_result(states.get(name))
+
+    async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
+        """Return at most `limit` live allocations whose names follow `after`, by name."""
+        rows = await self._rows(
+            f"""
+            SELECT {COLUMNS} FROM allocations a
+             WHERE a.fqdn > $1 AND {_LIVE}
+               AND ($2::text IS NULL OR a.pool_domain = $2)
+               AND ($3::text IS NULL OR a.mode = $3)
+               AND ($4::text IS NULL OR a.state = $4)
+               AND ($5::text IS NULL OR a.created_by = $5)
+             ORDER BY a.fqdn LIMIT $6
+            """,
+            after, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit,
+        )  # fmt: skip
+        return [allocation_of(row) for row in rows]
+
+    async def events(self, fqdn: str, after: int, limit: int) -> list[Event]:
+        """Return at most `limit` entries of a name's audit trail behind entry `after`, oldest first."""
+        rows = await self._rows(
+            """
+            SELECT id, at, action, actor, request_id, from_state, to_state, outcome
+              FROM events WHERE fqdn = $1 AND id > $2 ORDER BY id LIMIT $3
+            """,
+            fqdn, after, limit,
+        )  # fmt: skip
+        return [Event(**row) for row in rows]
+
+    async def revision(self) -> str | None:
+        """Return the schema's revision; raises StoreUnavailable where there is no schema."""
+        try:
+            row = await self._row("SELECT version_num FROM alembic_version")
+        except asyncpg.UndefinedTableError as error:
+            msg = "the database has no schema yet"
+            raise StoreUnavailable(msg) from error
+        return row and row["version_num"]
+
+    async def overlapping(self, domains: Sequence[str]) -> dict[str, str]:
+        """Return for each of `domains` an active allocation that it is, or lies below."""
+        rows = await self._rows(
+            """
+            SELECT d.name, a.fqdn FROM unnest($1::text[], $2::text[], $3::text[]) AS d (name, low, high)
+              JOIN allocations a ON a.span @> name_span(d.low, d.high)
+            """,
+            list(domains), *map(list, zip(*map(names.span, domains), strict=True)),
+        )  # fmt: skip
+        return {row["name"]: row["fqdn"] for row in rows}
+
+    # --- transitions that callers ask for --------------------------------------------------------
+
+    async def reserve(self, new: Reservation, actor: Actor) -> Allocation | None:
+        """Hold a name; None if somebody has it. An expired reservation does not stand in the way.
+
+        Raises OverlapsAllocation and IdempotencyKeyReused.
+        """
+        low, high = names.span(new.fqdn)
+        try:
+            row = await self._row(
+                RESERVE, new.fqdn, low, high, new.mode, new.pool_domain, new.subdomain, new.created_by, new.ttl,
+                new.token_digest, new.token_nonce, new.idempotency_digest, new.request_digest,
+                actor.name, actor.request_id,
+            )  # fmt: skip
+        except asyncpg.ExclusionViolationError as error:
+            if await self._forget_expired(low, high):
+                return await self.reserve(new, actor)
+            msg = f"{new.fqdn} lies above or below a name that somebody else holds"
+            raise OverlapsAllocation(msg) from error
+        except asyncpg.UniqueViolationError as error:
+            found = await self.find(new.fqdn)
+            if found and found.idempotency_digest == new.idempotency_digest:
+                return None
+            msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
+            raise IdempotencyKeyReused(msg) from error
+        return row and allocation_of(row)
+
+    async def _forget_expired(self, low: str, high: str) -> bool:
+        """Delete expired reservations above and below a name; tell whether there were any."""
+        row = await self._row(
+            """
+            WITH gone AS (
+                DELETE FROM allocations WHERE span && name_span($1, $2) AND expires_at <= now() RETURNING fqdn, id)
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
+            SELECT fqdn, id, 'expired', 'clock', 'reserved' FROM gone RETURNING fqdn
+            """,
+            low, high,
+        )  # fmt: skip
+        return row is not None
+
+    async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Allocation | None:
+        """Let a live reservation end `ttl` from now, if that is later; None if it is not the token's."""
+        row = await self._row(
+            f"""
+            WITH a AS (
+                UPDATE allocations SET expires_at = greatest(expires_at, now() + $3)
+                 WHERE fqdn = $1 AND token_digest = $2 AND state = 'reserved' AND expires_at > now()
+                RETURNING *),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
+                SELECT fqdn, id, 'renewed', $4, $5, 'reserved', 'reserved' FROM a)
+            SELECT {COLUMNS} FROM a
+            """,
+            fqdn, token_digest, ttl, actor.name, actor.request_id,
+        )  # fmt: skip
+        return row and allocation_of(row)
+
+    async def commit(
+        self, fqdn: str, token_digest: bytes, addresses: Sequence[str], sovereign_fqdn: str | None, actor: Actor
+    ) -> Allocation | None:
+        """Make a live reservation active; None if it is not the token's, or is no reservation."""
+        row = await self._row(
+            f"""
+            WITH a AS (
+                UPDATE allocations
+                   SET state = 'active', expires_at = NULL, committed_at = now(), load_balancer_ips = $3,
+                       sovereign_fqdn = $4, dns_state = 'pending', dns_updated_at = now(), dns_error = NULL,
+                       generation = nextval('allocation_generation'), attempts = 0, due_at = now()
+                 WHERE fqdn = $1 AND token_digest = $2 AND state = 'reserved' AND expires_at > now()
+                RETURNING *),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
+                SELECT fqdn, id, 'committed', $5, $6, 'reserved', 'active' FROM a)
+            SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
+            """,
+            fqdn, token_digest, addresses, sovereign_fqdn, actor.name, actor.request_id,
+        )  # fmt: skip
+        return row and allocation_of(row)
+
+    async def release_reserved(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
+        """Delete a live reservation, which has no DNS; None if there is none (of that token, if given)."""
+        row = await self._row(
+            f"""
+            WITH a AS (
+                DELETE FROM allocations
+                 WHERE fqdn = $1 AND state = 'reserved' AND expires_at > now()
+                   AND ($2::bytea IS NULL OR token_digest = $2)
+                RETURNING *),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state)
+                SELECT fqdn, id, 'released', $3, $4, 'reserved' FROM a)
+            SELECT {COLUMNS} FROM a
+            """,
+            fqdn, token_digest, actor.name, actor.request_id,
+        )  # fmt: skip
+        return row and allocation_of(row)
+
+    async def release_active(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
+        """Send an active name on its way out of DNS; None if there is none (of that token, if given)."""
+        row = await self._row(
+            f"""
+            WITH a AS (
+                UPDATE allocations
+                   SET state = 'releasing', dns_state = 'removing', dns_updated_at = now(), dns_error = NULL,
+                       generation = nextval('allocation_generation'), attempts = 0, due_at = now()
+                 WHERE fqdn = $1 AND state = 'active' AND ($2::bytea IS NULL OR token_digest = $2)
+                RETURNING *),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
+                SELECT fqdn, id, 'released', $3, $4, 'active', 'releasing' FROM a)
+            SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
+            """,
+            fqdn, token_digest, actor.name, actor.request_id,
+        )  # fmt: skip
+        return row and allocation_of(row)
+
+    async def expire(self, kept: timedelta) -> int:
+        """Delete reservations that expired longer than `kept` ago; return how many.
+
+        Holding on for a while lets a late holder hear that it is late, rather than "not found".
+        """
+        rows = await self._rows(
+            """
+            WITH gone AS (
+                DELETE FROM allocations WHERE state = 'reserved' AND expires_at < now() - $1::interval
+                RETURNING fqdn, id)
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
+            SELECT fqdn, id, 'expired', 'clock', 'reserved' FROM gone RETURNING id
+            """,
+            kept,
+        )
+        return len(rows)
+
+
+_FIELDS = frozenset(Allocation.__struct_fields__)
+
+
+async def _keep_session(_: object) -> None:
+    """Spare the round trip of a reset: no statement of ours changes its session."""
+
+
+def allocation_of(row: asyncpg.Record) -> Allocation:
+    """Return the allocation in a row of COLUMNS."""
+    values = dict(row)
+    for extra in values.keys() - _FIELDS:
+        del values[extra]
+    values["mode"] = Mode(values["mode"])
+    values["state"] = State(values["state"])
+    values["dns_state"] = DnsState(values["dns_state"])
+    values["load_balancer_ips"] = tuple(values["load_balancer_ips"])
+    values["ds"] = tuple(values["ds"])
+    return Allocation(**values)

@@ -1,0 +1,242 @@
+"""What goes over the wire: the requests and replies of the HTTP API, shared with its clients.
+
+Replies leave out what does not apply, so no reply ever holds a null.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct, field
+
+
+class V1Request(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of the bodies on /v1, where an unknown field is a mistake worth telling."""
+
+
+class CompatRequest(Struct, kw_only=True, rename="camel"):
+    """Base of the bodies on the compatibility routes, where unknown fields are ignored."""
+
+
+class Reply(Struct, kw_only=True, rename="camel", omit_defaults=True, frozen=True):
+    """Base of all replies."""
+
+
+class ReserveRequest(V1Request):
+    """Hold a name for a time."""
+
+    pool_domain: str
+    subdomain: str
+    created_by: str | None = None
+    ttl_seconds: int | None = None
+
+
+class NameRequest(V1Request):
+    """Name an allocation: by its fqdn, or by pool domain and subdomain."""
+
+    fqdn: str | None = None
+    pool_domain: str | None = None
+    subdomain: str | None = None
+
+
+class RenewRequest(NameRequest):
+    """Extend a reservation."""
+
+    reservation_token: str
+    ttl_seconds: int | None = None
+
+
+class CommitRequest(NameRequest):
+    """Publish a reserved name at one or more addresses."""
+
+    reservation_token: str
+    load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
+    load_balancer_ips: list[str] | None = field(name="loadBalancerIPs", default=None)
+    sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
+
+
+class ReleaseRequest(NameRequest):
+    """Give a name back; with the token, only if its holder is still the same."""
+
+    reservation_token: str | None = None
+
+
+class CompatReserveRequest(CompatRequest):
+    """Hold a name, as the existing provisioner asks for it."""
+
+    subdomain: str
+    created_by: str | None = None
+
+
+class CompatCommitRequest(CompatRequest):
+    """Publish a name, as the existing provisioner asks for it."""
+
+    subdomain: str
+    reservation_token: str
+    sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
+    load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
+
+
+class CompatReleaseRequest(CompatRequest):
+    """Give a name back, as the existing provisioner asks for it."""
+
+    subdomain: str | None = None
+
+
+class Dnssec(Reply):
+    """The DS RRset of the child zone, in presentation form."""
+
+    ds: list[str]
+
+
+class DnsStatus(Reply):
+    """What DNS has of an allocation."""
+
+    state: Literal["none", "pending", "published", "removing"]
+    last_error: str | None = None
+    updated_at: datetime | None = None
+
+
+class AllocationReply(Reply):
+    """One allocation."""
+
+    fqdn: str
+    mode: Literal["pool"]
+    pool_domain: str
+    subdomain: str
+    state: Literal["reserved", "active", "releasing"]
+    created_by: str | None = None
+    reserved_at: datetime
+    expires_at: datetime | None = None
+    committed_at: datetime | None = None
+    sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
+    load_balancer_ips: list[str] | None = field(name="loadBalancerIPs", default=None)
+    load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
+    nameservers: list[str]
+    dnssec: Dnssec | None = None
+    dns: DnsStatus
+    reservation_token: str | None = None
+
+
+class AllocationPage(Reply):
+    """One page of allocations; the cursor is absent on the last."""
+
+    allocations: list[AllocationReply]
+    next_cursor: str | None = None
+
+
+class EventReply(Reply):
+    """One transition of an allocation."""
+
+    at: datetime
+    action: str
+    actor: str
+    request_id: str | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    outcome: str | None = None
+
+
+class EventPage(Reply):
+    """The audit trail of a name, oldest first; the cursor is absent on the last page."""
+
+    fqdn: str
+    events: list[EventReply]
+    next_cursor: str | None = None
+
+
+class CheckReply(Reply):
+    """Is a name free, and if not, why."""
+
+    available: bool
+    reason: str | None = None
+    detail: str | None = None
+    fqdn: str | None = None
+
+
+class PoolReply(Reply):
+    """A pool domain and the condition of its zone."""
+
+    pool_domain: str
+    state: Literal["ready", "pending"]
+    nameservers: list[str]
+    dnssec: Dnssec | None = None
+    problems: list[str] | None = None
+    last_error: str | None = None
+    checked_at: datetime | None = None
+
+
+class PoolsReply(Reply):
+    """All pool domains, sorted."""
+
+    pools: list[PoolReply]
+
+
+class NameserversReply(Reply):
+    """The platform's nameservers, to delegate to."""
+
+    nameservers: list[str]
+
+
+class ReservedReply(Reply):
+    """The reserved labels, sorted, and by reason; `word*` and `word#` are patterns."""
+
+    reserved: list[str]
+    by_reason: dict[str, list[str]]
+
+
+class CompatReservedReply(Reply):
+    """The reserved labels, sorted."""
+
+    reserved: list[str]
+
+
+class CompatReservation(Reply):
+    """A fresh reservation, as the existing provisioner reads it."""
+
+    pool_domain: str
+    subdomain: str
+    state: Literal["reserved", "active"]
+    reserved_at: datetime
+    expires_at: datetime | None = None
+    reservation_token: str
+    created_by: str
+
+
+class CompatFreed(Reply):
+    """A released allocation; the warning says that DNS is still being removed."""
+
+    freed: AllocationReply
+    warning: str | None = None
+
+
+class CompatList(Reply):
+    """All allocations of a pool domain."""
+
+    pool_domain: str
+    allocations: list[AllocationReply]
+
+
+class Health(Reply):
+    """Is the service able to work, in the words that the existing provisioner reads."""
+
+    status: Literal["ok", "unhealthy"]
+    managed_domains: list[str]
+    registrars: list[str]
+
+
+class Readiness(Reply):
+    """What the service depends on, and how that is."""
+
+    ready: bool
+    database: Literal["ok", "unreachable"]
+    powerdns: Literal["ok", "unreachable"]
+
+
+class Problem(Reply):
+    """An error, as RFC 9457 has it, with this API's stable code in `error`."""
+
+    error: str
+    detail: str
+    type: str
+    title: str
+    status: int

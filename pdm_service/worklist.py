@@ -1,0 +1,259 @@
+"""The publisher's side of the store: which rows are due, who works on them, what came of it.
+
+A row is worked on under a lease with a deadline, and an outcome is recorded only for the
+generation that it was leased with: what changed meanwhile is looked at again.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, LiteralString
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from pdm_service.errors import StoreUnavailable
+from pdm_service.model import Allocation
+from pdm_service.store import COLUMNS, OUTCOME_CHANNEL, Store, allocation_of
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+_PARENT_LOCKS = 0x70646D  # "pdm": the first key of the advisory locks on parent zones
+
+# $1 fqdn, $2 generation, $3 lease: the row as it was leased.
+_AS_LEASED: LiteralString = "fqdn = $1 AND generation = $2 AND lease_id = $3"
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that a publisher may work on until the lease ends."""
+
+    id: UUID
+    allocation: Allocation
+    waited_seconds: float
+    """How long the row had been due."""
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """Rows whose DNS is not as wanted, and the age of the oldest."""
+
+    pending: int
+    oldest_seconds: float
+
+
+class Worklist:
+    """Rows that are due, leased by at most one publisher each."""
+
+    def __init__(self, store: Store, lease: timedelta) -> None:
+        self._store = store
+        self._lease = lease
+
+    async def lease(self, limit: int, audits: int) -> list[Lease]:
+        """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(
+                f"""
+                WITH unpublished AS (
+                    SELECT fqdn FROM allocations
+                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                       AND dns_state <> 'published'
+                     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+                published AS (
+                    SELECT fqdn FROM allocations
+                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                       AND dns_state = 'published'
+                     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+                a AS (
+                    UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $3
+                     WHERE fqdn IN (SELECT fqdn FROM unpublished UNION ALL SELECT fqdn FROM published)
+                    RETURNING *)
+                SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited FROM a
+                """,
+                limit, audits, self._lease,
+            )  # fmt: skip
+        return [
+            Lease(id=row["lease_id"], allocation=allocation_of(row), waited_seconds=row["waited"]) for row in rows
+        ]
+
+    async def published(self, lease: Lease, ds: Sequence[str], look_again: timedelta, outcome: str) -> bool:
+        """Record that DNS has the name; False if the wanted state changed meanwhile."""
+        return await self._record(
+            f"""
+            WITH a AS (
+                UPDATE allocations
+                   SET dns_state = 'published', ds = $4, dns_error = NULL, dns_updated_at = now(), attempts = 0,
+                       due_at = now() + $5::interval, lease_id = NULL, lease_until = NULL
+                 WHERE {_AS_LEASED} AND state = 'active'
+                RETURNING fqdn, id),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                SELECT fqdn, id, 'published', 'publisher', 'active', 'active', $6 FROM a)
+            SELECT pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
+            """,
+            lease, list(ds), look_again, outcome,
+        )  # fmt: skip
+
+    async def removed(self, lease: Lease) -> bool:
+        """Forget a name that DNS has no more: it is free; False if the wanted state changed meanwhile."""
+        return await self._record(
+            f"""
+            WITH a AS (DELETE FROM allocations WHERE {_AS_LEASED} AND state = 'releasing' RETURNING fqdn, id),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
+                SELECT fqdn, id, 'removed', 'publisher', 'releasing' FROM a)
+            SELECT pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
+            """,
+            lease,
+        )
+
+    async def unchanged(self, lease: Lease, look_again: timedelta) -> bool:
+        """Record that an audit found DNS as wanted."""
+        return await self._record(
+            f"""
+            UPDATE allocations
+               SET due_at = now() + $4::interval, dns_error = NULL, attempts = 0, lease_id = NULL, lease_until = NULL
+             WHERE {_AS_LEASED} RETURNING fqdn
+            """,
+            lease, look_again,
+        )  # fmt: skip
+
+    async def drifted(self, lease: Lease, what: str) -> bool:
+        """Record that DNS differs from what was published, so that its repair is awaited like any change."""
+        return await self._record(
+            f"""
+            WITH a AS (
+                UPDATE allocations SET dns_state = 'pending', dns_error = $4, dns_updated_at = now()
+                 WHERE {_AS_LEASED} AND dns_state = 'published' RETURNING fqdn, id),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                SELECT fqdn, id, 'drifted', 'publisher', 'active', 'active', $4 FROM a)
+            SELECT fqdn FROM a
+            """,
+            lease, what,
+        )  # fmt: skip
+
+    async def failed(self, lease: Lease, error: str, retry_in: timedelta) -> bool:
+        """Record a failed attempt, in words for the caller, and when to try again."""
+        return await self._record(
+            f"""
+            UPDATE allocations
+               SET dns_error = $4, dns_updated_at = now(), attempts = attempts + 1, due_at = now() + $5::interval,
+                   lease_id = NULL, lease_until = NULL
+             WHERE {_AS_LEASED} RETURNING fqdn
+            """,
+            lease, error, retry_in,
+        )  # fmt: skip
+
+    async def give_up(self, lease: Lease) -> None:
+        """End a lease whose row changed meanwhile, or that is not going to be worked on, at once."""
+        async with self._store.connection() as connection:
+            await connection.execute(
+                "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
+                lease.allocation.fqdn, lease.id,
+            )  # fmt: skip
+
+    async def hurry(self) -> None:
+        """Make all that waits for another try due now: what held it up is over."""
+        async with self._store.connection() as connection:
+            await connection.execute(
+                "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
+            )
+
+    async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
+        """Have a published name looked at and repaired now."""
+        async with self._store.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                UPDATE allocations
+                   SET dns_state = 'pending', dns_error = $3, dns_updated_at = now(), due_at = now()
+                 WHERE fqdn = $1 AND generation = $2 AND dns_state = 'published' AND lease_id IS NULL
+                RETURNING fqdn
+                """,
+                fqdn, generation, what,
+            )  # fmt: skip
+        return row is not None
+
+    async def published_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]]]:
+        """Return generation and DS of each published name of a pool domain."""
+        async with self._store.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT fqdn, generation, ds FROM allocations WHERE pool_domain = $1 AND dns_state = 'published'",
+                pool_domain,
+            )
+        return {row["fqdn"]: (row["generation"], frozenset(row["ds"])) for row in rows}
+
+    async def backlog(self) -> Backlog:
+        """Return how much of DNS is not as wanted, and for how long."""
+        async with self._store.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                SELECT count(*) AS pending,
+                       coalesce(extract(epoch FROM now() - min(dns_updated_at)), 0)::float8 AS oldest
+                  FROM allocations WHERE dns_state IN ('pending', 'removing')
+                """
+            )
+        return Backlog(row["pending"], row["oldest"]) if row else Backlog(0, 0)
+
+    @asynccontextmanager
+    async def writer_of(self, zone: str, seconds: float) -> AsyncIterator["Writer"]:
+        """Be the one writer of a parent zone in the whole deployment, for at most `seconds`.
+
+        Raises StoreUnavailable if another writer does not finish. A writer that dies, or hangs
+        beyond its time, loses the lock: the server ends its transaction.
+        """
+        milliseconds = int(seconds * 1000)
+        async with self._store.connection(seconds) as connection:
+            await connection.execute(
+                f"BEGIN; SET LOCAL lock_timeout = {milliseconds // 2};"
+                f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds + 1000}"
+            )
+            try:
+                await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _PARENT_LOCKS, zone)
+                yield Writer(connection)
+            except asyncpg.LockNotAvailableError as error:
+                msg = f"another replica has been writing {zone} for too long"
+                raise StoreUnavailable(msg) from error
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK", timeout=1)
+
+    async def _record(self, statement: LiteralString, lease: Lease, *values: object) -> bool:
+        async with self._store.connection() as connection:
+            row = await connection.fetchrow(
+                statement, lease.allocation.fqdn, lease.allocation.generation, lease.id, *values
+            )
+        return row is not None
+
+
+
+class Writer:
+    """The one writer of a parent zone, on the connection that holds the lock."""
+
+    def __init__(self, connection: "PoolConnectionProxy") -> None:
+        self._connection = connection
+
+    async def held(self, leases: Sequence[Lease]) -> set[UUID]:
+        """Return which of the leases still hold, for the generation they were given for."""
+        rows = await self._connection.fetch(
+            """
+            SELECT l.id FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS l (fqdn, generation, id)
+              JOIN allocations a ON a.fqdn = l.fqdn AND a.generation = l.generation
+               AND a.lease_id = l.id AND a.lease_until > clock_timestamp()
+            """,
+            [lease.allocation.fqdn for lease in leases],
+            [lease.allocation.generation for lease in leases],
+            [lease.id for lease in leases],
+        )  # fmt: skip
+        return {row["id"] for row in rows}
+
+    async def unclaimed(self, fqdns: Sequence[str]) -> set[str]:
+        """Return which of the names no allocation wants in DNS, or is still being taken out of it for."""
+        rows = await self._connection.fetch(
+            """
+            SELECT n FROM unnest($1::text[]) AS n
+             WHERE NOT EXISTS (SELECT FROM allocations WHERE fqdn = n AND state <> 'reserved')
+            """,
+            list(fqdns),
+        )
+        return {row["n"] for row in rows}

@@ -1,0 +1,152 @@
+"""What an allocation should look like in DNS, and how to get there from what DNS has.
+
+Pure: `plan` is given what was observed and returns what to do; the publisher does it.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import msgspec
+
+from pdm_service.model import Allocation
+
+TTL_SECONDS = 300
+NEGATIVE_TTL_SECONDS = 60
+MAX_POOL_NEGATIVE_TTL_SECONDS = 300
+CANONICAL_LABELS = ("", "*", "console", "api", "gitea", "harbor")
+OWNER_PREFIX = "pdm-"
+ADDRESS_TYPES = ("A", "AAAA")
+
+CHILD_SETTINGS = {"api_rectify": True, "soa_edit_api": "INCREASE"}
+POOL_SETTINGS = {
+    # Rectifying rewrites every delegation at every change; NSEC3 narrow is right without it, and
+    # denies no fresh name from a resolver's aggressive cache.
+    "api_rectify": False,
+    "nsec3param": "1 0 0 -",
+    "nsec3narrow": True,
+    "soa_edit_api": "INCREASE",
+}
+
+
+class RRset(msgspec.Struct, frozen=True, kw_only=True):
+    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
+
+    name: str
+    type: str
+    ttl: int
+    contents: tuple[str, ...]
+
+    def same(self, other: "RRset | None") -> bool:
+        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
+        return (
+            other is not None
+            and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)
+            and {content.lower() for content in self.contents} == {content.lower() for content in other.contents}
+        )
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The child zone of an allocation, as it should be."""
+
+    zone: str
+    """Absolute name with trailing dot."""
+    owner: str
+    """Stands in the zone's account field, and tells our zone from a former holder's."""
+    soa: RRset
+    rrsets: tuple[RRset, ...]
+    """Apex NS, and the canonical address RRsets."""
+    nameservers: tuple[str, ...]
+    known_ds: tuple[str, ...]
+    """DS that was published before, empty at the first publication."""
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """A child zone, as PowerDNS has it."""
+
+    account: str
+    rrsets: tuple[RRset, ...]
+    ds: tuple[str, ...]
+    """DS (digest type 2) of the zone's active keys, empty if it has none."""
+
+
+class Replace(msgspec.Struct, frozen=True):
+    """Take the zone away, with its keys, and create it anew: it is not ours, or was never whole."""
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """Change these RRsets and no other; one without contents is deleted."""
+
+    rrsets: tuple[RRset, ...]
+
+
+def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
+    """Return the child zone that an active allocation should have."""
+    zone = allocation.fqdn + "."
+    hosts = tuple(f"{nameserver}." for nameserver in nameservers)
+    apex = RRset(name=zone, type="NS", ttl=TTL_SECONDS, contents=hosts)
+    return Wanted(
+        zone=zone,
+        owner=OWNER_PREFIX + allocation.id.hex,
+        soa=soa(zone, hosts[0]),
+        rrsets=(apex, *_addresses(zone, allocation.load_balancer_ips)),
+        nameservers=hosts,
+        known_ds=allocation.ds,
+    )
+
+
+def soa(zone: str, primary: str) -> RRset:
+    """Return the SOA of a new zone; the serial is PowerDNS's to count (RFC 2308: minimum = negative TTL)."""
+    content = f"{primary} hostmaster.{zone} 0 10800 3600 604800 {NEGATIVE_TTL_SECONDS}"
+    return RRset(name=zone, type="SOA", ttl=TTL_SECONDS, contents=(content,))
+
+
+def delegation(fqdn: str, nameservers: tuple[str, ...], ds: tuple[str, ...]) -> tuple[RRset, RRset]:
+    """Return NS and DS of a child for its parent zone; without contents they are deleted there."""
+    hosts = tuple(f"{nameserver}." for nameserver in nameservers)
+    name = fqdn + "."
+    return (
+        RRset(name=name, type="NS", ttl=TTL_SECONDS, contents=hosts),
+        RRset(name=name, type="DS", ttl=TTL_SECONDS, contents=ds),
+    )
+
+
+def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
+    """Decide what an existing zone needs to become the wanted one; None means nothing.
+
+    A zone is ours if it carries our mark, or the keys that we published. Of such a zone only the
+    apex NS and the canonical names' addresses are changed; a canonical name where a LUA RRset
+    stands belongs to its controller.
+    """
+    present = {(rrset.name, rrset.type): rrset for rrset in seen.rrsets}
+    whole = (want.zone, "SOA") in present and bool(seen.ds)
+    ours = seen.account == want.owner or bool(set(want.known_ds) & set(seen.ds))
+    if not (whole and ours):
+        return Replace()
+    steered = {rrset.name for rrset in seen.rrsets if rrset.type == "LUA"}
+    target = {
+        (rrset.name, rrset.type): rrset
+        for rrset in want.rrsets
+        if rrset.type not in ADDRESS_TYPES or rrset.name not in steered
+    }
+    changed = [rrset for key, rrset in target.items() if not rrset.same(present.get(key))]
+    surplus = [
+        RRset(name=name, type=rtype, ttl=TTL_SECONDS, contents=())
+        for name in canonical_names(want.zone)
+        for rtype in ADDRESS_TYPES
+        if (name, rtype) in present and (name, rtype) not in target and name not in steered
+    ]
+    return Patch((*changed, *surplus)) if changed or surplus else None
+
+
+def canonical_names(zone: str) -> tuple[str, ...]:
+    """Return the absolute names of the canonical record set."""
+    return tuple(f"{label}.{zone}" if label else zone for label in CANONICAL_LABELS)
+
+
+def _addresses(zone: str, addresses: Iterable[str]) -> Iterable[RRset]:
+    by_type: dict[str, list[str]] = {}
+    for address in addresses:
+        by_type.setdefault("A" if ip_address(address).version == 4 else "AAAA", []).append(address)
+    for name in canonical_names(zone):
+        for rtype, contents in by_type.items():
+            yield RRset(name=name, type=rtype, ttl=TTL_SECONDS, contents=tuple(contents))
