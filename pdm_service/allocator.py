@@ -22,7 +22,7 @@ from pdm_service.errors import (
     TokenMismatch,
     UnsupportedPool,
 )
-from pdm_service.model import Allocation, Mode, State, refused_commit, refused_hold
+from pdm_service.model import Allocation, DnsState, Mode, State, refused_commit, refused_hold
 from pdm_service.signals import Signals, until
 from pdm_service.store import Actor, Event, Filter, Reservation, Store
 
@@ -213,7 +213,7 @@ class Allocator:
         outcome = await self._outcome(leaving)
         if outcome and outcome.id == leaving.id:
             return outcome, False
-        return leaving, True
+        return msgspec.structs.replace(leaving, dns_state=DnsState.NONE, ds=()), True
 
     async def _outcome(self, allocation: Allocation) -> Allocation | None:
         """Return the allocation as it is once DNS has it, or after a while; None if it is gone."""

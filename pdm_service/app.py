@@ -81,8 +81,11 @@ class Service:
         )
         self.allocator = Allocator(self.store, self.signals, settings.pool_domains, settings.reservation_ttl)
 
-    def app(self) -> Litestar:
+    def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""
+        return Edge(self._routes(), self.metrics)
+
+    def _routes(self) -> Litestar:
         settings = self._settings
         tell = teller(settings.nameservers)
         return Litestar(
@@ -95,7 +98,6 @@ class Service:
                 ),
             ],
             plugins=[problems.plugin],
-            middleware=[lambda app: Edge(app, self.metrics)],
             lifespan=[self._lifespan],
             openapi_config=OpenAPIConfig(
                 title="pool-domain-manager", version=__version__, render_plugins=[JsonRenderPlugin()]

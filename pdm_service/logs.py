@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on standard error, with the request's id."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import Mapping
@@ -31,6 +32,42 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class AccessLog:
+    """One line a request, in the same form; the lines of a moment are written together.
+
+    A record and a write for each request would cost more than many a request itself.
+    """
+
+    def __init__(self) -> None:
+        self._enabled = logging.getLogger().isEnabledFor(logging.INFO)
+        self._encoder = msgspec.json.Encoder()
+        self._lines: list[bytes] = []
+
+    def request(self, identity: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Note a request that was answered."""
+        if not self._enabled:
+            return
+        line = {
+            "time": datetime.now(UTC),
+            "level": "info",
+            "logger": "pdm_service.access",
+            "message": "request",
+            "requestId": identity,
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+        }
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(self._encoder.encode(line))
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stderr.write(b"\n".join([*lines, b""]).decode())
+        sys.stderr.flush()
 
 
 def configure(level: str) -> None:

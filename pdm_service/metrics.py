@@ -1,6 +1,14 @@
 """Every metric that the service exports, with its help text. No names of customers in labels."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from pdm_service import __version__
 from pdm_service.worklist import Backlog
@@ -12,6 +20,7 @@ class Metrics:
     """The metrics of one running service."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         r = self._registry
         Info("pdm_build", "The running version.", registry=r).info({"version": __version__})

@@ -29,22 +29,22 @@ def words() -> tuple[str, ...]:
 
 def why(label: str) -> str | None:
     """Return the reason for which a normalised label is reserved, or None if it is free to take."""
-    exact, patterns = _index()
-    if (reason := exact.get(label)) is not None:
+    exact, counted, prefixes = _index()
+    if (reason := exact.get(label) or counted.get(label.rstrip("0123456789"))) is not None:
         return reason
-    return next((reason for pattern, reason in patterns if pattern.fullmatch(label)), None)
+    if label.startswith(tuple(prefixes)):
+        return next(reason for prefix, reason in prefixes.items() if label.startswith(prefix))
+    return None
 
 
 @cache
-def _index() -> tuple[dict[str, str], tuple[tuple[re.Pattern[str], str], ...]]:
+def _index() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return the reasons of whole words, of words that digits may follow, and of prefixes."""
     exact: dict[str, str] = {}
-    patterns: dict[str, list[str]] = {}
+    counted: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for reason, entries in lists().items():
         for entry in entries:
-            if entry[-1] in "*#":
-                tail = "[0-9]*" if entry[-1] == "#" else ".*"
-                patterns.setdefault(reason, []).append(re.escape(entry[:-1]) + tail)
-            else:
-                exact.setdefault(entry, reason)
-    joined = ((re.compile("|".join(f"(?:{part})" for part in parts)), reason) for reason, parts in patterns.items())
-    return exact, tuple(joined)
+            kind = {"#": counted, "*": prefixes}.get(entry[-1], exact)
+            kind.setdefault(entry.rstrip("#*"), reason)
+    return exact, counted, prefixes

@@ -1,6 +1,7 @@
 """Serve the application on one socket until told to stop, and drain it then."""
 
 import asyncio
+import gc
 from typing import Any
 
 import uvicorn
@@ -15,38 +16,38 @@ HEADER_SECONDS = 10.0
 
 
 class _ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection on which a request was begun and its head never finished."""
+    """Closes a connection on which a request was begun and its head is not finished in time."""
 
+    _head_open = True
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._begin()
+        self._mind()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
+        self._head_open = False
+        self._mind()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._mind()
+
     def on_message_begin(self) -> None:
-        self._begin()
+        self._head_open = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._end()
+        self._head_open = False
         super().on_headers_complete()
 
-    def _begin(self) -> None:
-        self._end()
-        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close)
-
-    def _end(self) -> None:
-        if self._patience is not None:
+    def _mind(self) -> None:
+        if self._head_open and self._patience is None:
+            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        elif not self._head_open and self._patience is not None:
             self._patience.cancel()
             self._patience = None
-
-    def _close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
 
 
 async def serve(settings: Settings) -> None:
@@ -62,9 +63,14 @@ async def serve(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=2048,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.drain.total_seconds()),
     )
+    # What is there by now stays: sparing the collector from it, at every turn, is worth a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     logs.announce("listening", {"host": settings.host, "port": settings.port})
     await uvicorn.Server(config).serve()

@@ -124,11 +124,12 @@ class Store:
         self._pool = asyncpg.create_pool(
             database_url, min_size=0, max_size=connections, timeout=DEADLINE_SECONDS, reset=_keep_session
         )
-        self._asked: dict[str, asyncio.Future[State | None]] = {}
+        self._asked: dict[str, list[asyncio.Future[State | None]]] = {}
         self._asking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Make the pool usable; connects to nothing yet."""
+        self._loop = asyncio.get_running_loop()
         await self._pool
 
     async def close(self) -> None:
@@ -176,26 +177,31 @@ class Store:
         Questions that come while one is under way are asked together: one statement serves all
         callers of a moment, each with an answer not older than its question.
         """
-        asked = self._asked.get(fqdn)
-        if asked is None:
-            asked = self._asked[fqdn] = asyncio.get_running_loop().create_future()
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(asked)
+        answer: asyncio.Future[State | None] = self._loop.create_future()
+        self._asked.setdefault(fqdn, []).append(answer)
+        if self._asking is None:
+            self._asking = self._loop.create_task(self._ask())
+        return await answer
 
     async def _ask(self) -> None:
         statement: LiteralString = f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {_LIVE}"
         while self._asked:
             asked, self._asked = self._asked, {}
+            states: dict[str, State] = {}
+            failure: Exception | None = None
             try:
                 states = {row["fqdn"]: State(row["state"]) for row in await self._rows(statement, list(asked))}
             except Exception as error:  # noqa: BLE001 - each asker gets it
-                for future in asked.values():
-                    future.set_exception(error)
-                    future.exception()  # an asker that has left is no reason for a complaint
-            else:
-                for name, future in asked.items():
-                    future.set_result(states.get(name))
+                failure = error
+            for name, answers in asked.items():
+                for answer in answers:
+                    if answer.done():
+                        continue
+                    if failure is None:
+                        answer.set_result(states.get(name))
+                    else:
+                        answer.set_exception(failure)
+        self._asking = None
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
         """Return at most `limit` live allocations whose names follow `after`, by name."""

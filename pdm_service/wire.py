@@ -21,7 +21,7 @@ class Reply(Struct, kw_only=True, rename="camel", omit_defaults=True, frozen=Tru
     """Base of all replies."""
 
 
-class ReserveRequest(V1Request):
+class ReserveRequest(V1Request, kw_only=True):
     """Hold a name for a time."""
 
     pool_domain: str
@@ -30,7 +30,7 @@ class ReserveRequest(V1Request):
     ttl_seconds: int | None = None
 
 
-class NameRequest(V1Request):
+class NameRequest(V1Request, kw_only=True):
     """Name an allocation: by its fqdn, or by pool domain and subdomain."""
 
     fqdn: str | None = None
@@ -38,14 +38,14 @@ class NameRequest(V1Request):
     subdomain: str | None = None
 
 
-class RenewRequest(NameRequest):
+class RenewRequest(NameRequest, kw_only=True):
     """Extend a reservation."""
 
     reservation_token: str
     ttl_seconds: int | None = None
 
 
-class CommitRequest(NameRequest):
+class CommitRequest(NameRequest, kw_only=True):
     """Publish a reserved name at one or more addresses."""
 
     reservation_token: str
@@ -54,20 +54,20 @@ class CommitRequest(NameRequest):
     sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
 
 
-class ReleaseRequest(NameRequest):
+class ReleaseRequest(NameRequest, kw_only=True):
     """Give a name back; with the token, only if its holder is still the same."""
 
     reservation_token: str | None = None
 
 
-class CompatReserveRequest(CompatRequest):
+class CompatReserveRequest(CompatRequest, kw_only=True):
     """Hold a name, as the existing provisioner asks for it."""
 
     subdomain: str
     created_by: str | None = None
 
 
-class CompatCommitRequest(CompatRequest):
+class CompatCommitRequest(CompatRequest, kw_only=True):
     """Publish a name, as the existing provisioner asks for it."""
 
     subdomain: str
@@ -76,19 +76,19 @@ class CompatCommitRequest(CompatRequest):
     load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
 
 
-class CompatReleaseRequest(CompatRequest):
+class CompatReleaseRequest(CompatRequest, kw_only=True):
     """Give a name back, as the existing provisioner asks for it."""
 
     subdomain: str | None = None
 
 
-class Dnssec(Reply):
+class Dnssec(Reply, kw_only=True):
     """The DS RRset of the child zone, in presentation form."""
 
     ds: list[str]
 
 
-class DnsStatus(Reply):
+class DnsStatus(Reply, kw_only=True):
     """What DNS has of an allocation."""
 
     state: Literal["none", "pending", "published", "removing"]
@@ -96,7 +96,7 @@ class DnsStatus(Reply):
     updated_at: datetime | None = None
 
 
-class AllocationReply(Reply):
+class AllocationReply(Reply, kw_only=True):
     """One allocation."""
 
     fqdn: str
@@ -117,14 +117,14 @@ class AllocationReply(Reply):
     reservation_token: str | None = None
 
 
-class AllocationPage(Reply):
+class AllocationPage(Reply, kw_only=True):
     """One page of allocations; the cursor is absent on the last."""
 
     allocations: list[AllocationReply]
     next_cursor: str | None = None
 
 
-class EventReply(Reply):
+class EventReply(Reply, kw_only=True):
     """One transition of an allocation."""
 
     at: datetime
@@ -136,7 +136,7 @@ class EventReply(Reply):
     outcome: str | None = None
 
 
-class EventPage(Reply):
+class EventPage(Reply, kw_only=True):
     """The audit trail of a name, oldest first; the cursor is absent on the last page."""
 
     fqdn: str
@@ -144,7 +144,7 @@ class EventPage(Reply):
     next_cursor: str | None = None
 
 
-class CheckReply(Reply):
+class CheckReply(Reply, kw_only=True):
     """Is a name free, and if not, why."""
 
     available: bool
@@ -153,7 +153,7 @@ class CheckReply(Reply):
     fqdn: str | None = None
 
 
-class PoolReply(Reply):
+class PoolReply(Reply, kw_only=True):
     """A pool domain and the condition of its zone."""
 
     pool_domain: str
@@ -165,32 +165,32 @@ class PoolReply(Reply):
     checked_at: datetime | None = None
 
 
-class PoolsReply(Reply):
+class PoolsReply(Reply, kw_only=True):
     """All pool domains, sorted."""
 
     pools: list[PoolReply]
 
 
-class NameserversReply(Reply):
+class NameserversReply(Reply, kw_only=True):
     """The platform's nameservers, to delegate to."""
 
     nameservers: list[str]
 
 
-class ReservedReply(Reply):
+class ReservedReply(Reply, kw_only=True):
     """The reserved labels, sorted, and by reason; `word*` and `word#` are patterns."""
 
     reserved: list[str]
     by_reason: dict[str, list[str]]
 
 
-class CompatReservedReply(Reply):
+class CompatReservedReply(Reply, kw_only=True):
     """The reserved labels, sorted."""
 
     reserved: list[str]
 
 
-class CompatReservation(Reply):
+class CompatReservation(Reply, kw_only=True):
     """A fresh reservation, as the existing provisioner reads it."""
 
     pool_domain: str
@@ -202,21 +202,21 @@ class CompatReservation(Reply):
     created_by: str
 
 
-class CompatFreed(Reply):
+class CompatFreed(Reply, kw_only=True):
     """A released allocation; the warning says that DNS is still being removed."""
 
     freed: AllocationReply
     warning: str | None = None
 
 
-class CompatList(Reply):
+class CompatList(Reply, kw_only=True):
     """All allocations of a pool domain."""
 
     pool_domain: str
     allocations: list[AllocationReply]
 
 
-class Health(Reply):
+class Health(Reply, kw_only=True):
     """Is the service able to work, in the words that the existing provisioner reads."""
 
     status: Literal["ok", "unhealthy"]
@@ -224,7 +224,7 @@ class Health(Reply):
     registrars: list[str]
 
 
-class Readiness(Reply):
+class Readiness(Reply, kw_only=True):
     """What the service depends on, and how that is."""
 
     ready: bool
@@ -232,7 +232,7 @@ class Readiness(Reply):
     powerdns: Literal["ok", "unreachable"]
 
 
-class Problem(Reply):
+class Problem(Reply, kw_only=True):
     """An error, as RFC 9457 has it, with this API's stable code in `error`."""
 
     error: str

@@ -1,11 +1,10 @@
 """Around every request: its id, its deadline to arrive, one log line, its metrics."""
 
 import asyncio
-import logging
 import re
+from random import getrandbits
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +16,7 @@ from pdm_service.metrics import Metrics
 BODY_SECONDS = 8.0
 """How long a request's body may take to arrive."""
 
-_log = logging.getLogger("pdm_service.access")
+_NOT_JSON = "send the body as application/json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON = re.compile(rb"\s*application/(?:[a-z0-9.+-]*\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
@@ -28,6 +27,7 @@ class Edge:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._log = logs.AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -38,7 +38,7 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         logs.request_id.set(request_id)
-        status = 500
+        status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -48,40 +48,26 @@ class Edge:
             await send(message)
 
         try:
-            await self._serve(scope, headers, receive, answer)
+            if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+                if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
+                    raise UnsupportedMediaType(_NOT_JSON)  # noqa: TRY301 - answered like the others
+                receive = _in_time(receive)
+            await self._app(scope, receive, answer)
+        except PdmError as error:
+            if not status:
+                await _refuse(error, answer)
         finally:
-            self._account(scope, status, perf_counter() - start)
-
-    async def _serve(self, scope: Any, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-        if has_body and not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
-            await _refuse(UnsupportedMediaType("send the body as application/json"), send)
-            return
-        started = False
-
-        async def answer(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, _in_time(receive) if has_body else receive, answer)
-        except RequestTimeout as error:
-            if not started:
-                await _refuse(error, send)
-
-    def _account(self, scope: Any, status: int, seconds: float) -> None:
-        # Only routes that exist: a label made of what strangers type would grow without bound.
-        route = scope.get("path_template") or "none"
-        method = scope["method"] if route != "none" else "none"
-        self._metrics.request(method, route, status, seconds)
-        fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 2)}
-        logs.event(_log, logging.INFO, "request", fields)
+            # Only routes that exist: a label made of what strangers type would grow without bound.
+            route = scope.get("path_template") or "none"
+            seconds = perf_counter() - start
+            method = scope["method"]
+            self._metrics.request(method if route != "none" else "none", route, status or 500, seconds)
+            self._log.request(request_id, method, scope["path"], status or 500, seconds)
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
 def _in_time(receive: Receive) -> Receive:

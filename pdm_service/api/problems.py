@@ -15,7 +15,12 @@ _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _TYPES = "urn:pdm:problem:"
-_CODES = {400: "invalid-body", 404: "no-such-route", 405: "method-not-allowed", 413: "payload-too-large"}
+_WORDS = {
+    400: ("invalid-body", "the body is not the JSON object that this route takes"),
+    404: ("no-such-route", "there is no such route; /schema/openapi.json lists all"),
+    405: ("method-not-allowed", "this route does not take that method"),
+    413: ("payload-too-large", "a body may have 64 KiB"),
+}
 
 
 def problem(code: str, status: int, detail: str) -> Problem:
@@ -51,8 +56,7 @@ def _from_framework(error: HTTPException) -> ProblemDetailsException:
         return _exception(_invalid(error), {})
     if status >= 500:
         return _from_unknown(error)
-    code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
-    detail = "the body is not the JSON object that this route takes" if status == 400 else error.detail
+    code, detail = _WORDS.get(status, (HTTPStatus(status).phrase.lower().replace(" ", "-"), error.detail))
     return _exception(problem(code, status, detail), error.headers or {})
 
 
@@ -60,9 +64,18 @@ def _invalid(error: ValidationException) -> Problem:
     found = error.extra if isinstance(error.extra, list) else []
     in_query = any(isinstance(one, dict) and one.get("source") in {"query", "path", "header"} for one in found)
     # The messages name fields and types, never the values that were sent.
-    told = [f"{one.get('key', 'body')}: {one.get('message')}" for one in found if isinstance(one, dict)]
+    told = [f"{_field(one.get('key'))}: {one.get('message')}" for one in found if isinstance(one, dict)]
     detail = "; ".join(told) or "the request is not of the form that this route takes"
     return problem("invalid-query" if in_query else "invalid-body", 400, detail)
+
+
+def _field(key: object) -> object:
+    """Return the name of a field as callers know it."""
+    return {None: "body", "data": "body", "allocation_state": "state"}.get(key, key)  # type: ignore[call-overload]
+
+
+def _from_undecodable(_: Exception) -> ProblemDetailsException:
+    return _exception(problem(_WORDS[400][0], 400, _WORDS[400][1]), {})
 
 
 def _from_unknown(error: Exception) -> ProblemDetailsException:
@@ -75,6 +88,9 @@ plugin = ProblemDetailsPlugin(
         exception_to_problem_detail_map={
             PdmError: _from_ours,
             HTTPException: _from_framework,
+            # What the decoder raises for bytes that are not UTF-8, and for nesting without end.
+            UnicodeDecodeError: _from_undecodable,
+            RecursionError: _from_undecodable,
             Exception: _from_unknown,
         }
     )
