@@ -22,7 +22,14 @@ from pdm_service.errors import (
     TokenMismatch,
     UnsupportedPool,
 )
-from pdm_service.model import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.model import (
+    Allocation,
+    DnsState,
+    Mode,
+    State,
+    refused_commit,
+    refused_hold,
+)
 from pdm_service.signals import Signals, until
 from pdm_service.store import Actor, Event, Filter, Reservation, Store
 

@@ -6,7 +6,14 @@ from uuid import UUID
 
 import msgspec
 
-from pdm_service.errors import AlreadyActive, Conflict, NotFound, PdmError, ReservationExpired, TokenMismatch
+from pdm_service.errors import (
+    AlreadyActive,
+    Conflict,
+    NotFound,
+    PdmError,
+    ReservationExpired,
+    TokenMismatch,
+)
 
 
 class Mode(StrEnum):

@@ -3,7 +3,12 @@
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from pdm_service.errors import InvalidAddress, InvalidFormat, InvalidText, MissingAddress
+from pdm_service.errors import (
+    InvalidAddress,
+    InvalidFormat,
+    InvalidText,
+    MissingAddress,
+)
 
 MAX_NAME = 253
 MAX_TEXT = 200

@@ -91,13 +91,14 @@ class PowerDns:
     ) -> None:
         """`observe` is told of every call: operation, outcome, seconds."""
         self._client = httpx.AsyncClient(
-            base_url=f"{base_url}/api/v1/servers/{quote(server_id, safe='')}",
+            base_url=f"{base_url}/api/v1/servers",
             headers={"X-API-Key": api_key},
             timeout=CALL_SECONDS,
             # The server closes after each answer: a kept connection would only be found dead.
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
         )
+        self._server = f"/{quote(server_id, safe='')}"
         self._slots = asyncio.Semaphore(concurrency)
         self._observe = observe
         self.host = httpx.URL(base_url).host
@@ -190,7 +191,7 @@ class PowerDns:
             outcome = "unavailable"
             try:
                 async with asyncio.timeout(CALL_SECONDS):
-                    reply = await self._client.request(method, path, content=content)
+                    reply = await self._client.request(method, self._server + path, content=content)
                 outcome = "ok" if reply.is_success else str(reply.status_code)
             except (httpx.HTTPError, TimeoutError) as error:
                 msg = f"PowerDNS does not answer ({operation}: {type(error).__name__})"

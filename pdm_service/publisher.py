@@ -20,7 +20,13 @@ from pdm_service.metrics import Metrics
 from pdm_service.model import DnsState, State
 from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
 from pdm_service.parents import LeaseLost, ParentZone
-from pdm_service.powerdns import PowerDns, PowerDnsError, Rejected, Unavailable, ZoneExists
+from pdm_service.powerdns import (
+    PowerDns,
+    PowerDnsError,
+    Rejected,
+    Unavailable,
+    ZoneExists,
+)
 from pdm_service.signals import Signals, until
 from pdm_service.worklist import Lease, Worklist
 
@@ -85,6 +91,9 @@ class Publisher:
             except StoreUnavailable:
                 started = 0
                 await asyncio.sleep(0.5)
+            except Exception:
+                _log.exception("looking for work failed by a defect")
+                started = 0
             if not started:
                 await until(self._signals.work, self._pace.reconcile.total_seconds() * uniform(0.8, 1.2))
 
@@ -113,9 +122,11 @@ class Publisher:
         """See whether PowerDNS is back; then nothing need wait any longer."""
         try:
             await self._powerdns.alive()
-        except PowerDnsError:
+        except Unavailable:
             asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._signals.work.set)
             return
+        except PowerDnsError:
+            pass  # it answers, whatever it says
         await self._worklist.hurry()
         self.away = False
 
@@ -178,23 +189,24 @@ class Publisher:
             return await self._take_away(lease)
         want = zone.wanted(lease.allocation, self._names)
         if lease.allocation.dns_state is not DnsState.PUBLISHED:
-            return await self._publish(lease, want, "published")
+            return await self._publish(lease, want)
         if what := await self._drift(lease, want):
             self._metrics.drift()
             if not await self._worklist.drifted(lease, what):
                 raise LeaseLost
-            return await self._publish(lease, want, "repaired")
+            return await self._publish(lease, want)
         if not await self._worklist.unchanged(lease, self._next_audit()):
             raise LeaseLost
         return "unchanged"
 
     # --- publish ---------------------------------------------------------------------------------
 
-    async def _publish(self, lease: Lease, want: zone.Wanted, outcome: str) -> str:
+    async def _publish(self, lease: Lease, want: zone.Wanted) -> str:
         ds = await self._child(lease, want)
         await self._seen(lambda: self._nameservers.served(want, ds), want.zone)
         await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
         await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
+        outcome = "repaired" if want.known_ds else "published"
         if not await self._worklist.published(lease, ds, self._next_audit(), outcome):
             raise LeaseLost
         return outcome

@@ -15,7 +15,11 @@ import asyncpg
 import msgspec
 
 from pdm_service import names
-from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation, StoreUnavailable
+from pdm_service.errors import (
+    IdempotencyKeyReused,
+    OverlapsAllocation,
+    StoreUnavailable,
+)
 from pdm_service.model import Allocation, DnsState, Mode, State
 
 if TYPE_CHECKING:
@@ -133,8 +137,12 @@ class Store:
         await self._pool
 
     async def close(self) -> None:
-        """Close all connections."""
-        self._pool.terminate()
+        """Close all connections, those first that are idle; what hangs is cut off."""
+        try:
+            async with asyncio.timeout(1):
+                await self._pool.close()
+        except _UNAVAILABLE:
+            self._pool.terminate()
 
     @asynccontextmanager
     async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:

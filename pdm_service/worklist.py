@@ -165,10 +165,15 @@ class Worklist:
         async with self._store.connection() as connection:
             row = await connection.fetchrow(
                 """
-                UPDATE allocations
-                   SET dns_state = 'pending', dns_error = $3, dns_updated_at = now(), due_at = now()
-                 WHERE fqdn = $1 AND generation = $2 AND dns_state = 'published' AND lease_id IS NULL
-                RETURNING fqdn
+                WITH a AS (
+                    UPDATE allocations
+                       SET dns_state = 'pending', dns_error = $3, dns_updated_at = now(), due_at = now()
+                     WHERE fqdn = $1 AND generation = $2 AND dns_state = 'published' AND lease_id IS NULL
+                    RETURNING fqdn, id),
+                noted AS (
+                    INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                    SELECT fqdn, id, 'drifted', 'publisher', 'active', 'active', $3 FROM a)
+                SELECT fqdn FROM a
                 """,
                 fqdn, generation, what,
             )  # fmt: skip

@@ -6,7 +6,6 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
-
 import httpx
 
 from pdm_service.dev.servers import PowerDNS
@@ -41,31 +40,32 @@ class Api:
     """PowerDNS's API, as an operator uses it."""
 
     def __init__(self, powerdns: PowerDNS) -> None:
-        self._client = httpx.Client(
-            base_url=f"{powerdns.api_url}/api/v1/servers/localhost",
-            headers={"X-API-Key": powerdns.api_key},
-            timeout=20,
-            trust_env=False,
+        self._base = f"{powerdns.api_url}/api/v1/servers/localhost"
+        self._headers = {"X-API-Key": powerdns.api_key}
+
+    def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
+        return httpx.request(
+            method, self._base + path, json=body, headers=self._headers, timeout=20, trust_env=False
         )
 
     def zone(self, name: str) -> dict | None:
-        reply = self._client.get(f"/zones/{name}.")
+        reply = self._call("GET", f"/zones/{name}.")
         return None if reply.status_code == 404 else reply.raise_for_status().json()
 
     def keys(self, name: str) -> list[dict]:
-        return self._client.get(f"/zones/{name}./cryptokeys").raise_for_status().json()
+        return self._call("GET", f"/zones/{name}./cryptokeys").raise_for_status().json()
 
     def create(self, name: str, **body: object) -> None:
-        self._client.post("/zones", json={"name": f"{name}.", "kind": "Native", **body}).raise_for_status()
+        self._call("POST", "/zones", {"name": f"{name}.", "kind": "Native", **body}).raise_for_status()
 
     def patch(self, zone: str, *rrsets: dict) -> None:
-        self._client.patch(f"/zones/{zone}.", json={"rrsets": list(rrsets)}).raise_for_status()
+        self._call("PATCH", f"/zones/{zone}.", {"rrsets": list(rrsets)}).raise_for_status()
 
     def put(self, zone: str, body: dict) -> None:
-        self._client.put(f"/zones/{zone}.", json=body).raise_for_status()
+        self._call("PUT", f"/zones/{zone}.", body).raise_for_status()
 
     def delete(self, zone: str) -> None:
-        self._client.delete(f"/zones/{zone}.")
+        self._call("DELETE", f"/zones/{zone}.")
 
     def delegations(self, pool: str) -> dict[str, set[str]]:
         """Names below the pool's apex, with the types that stand there."""

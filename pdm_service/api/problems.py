@@ -6,7 +6,11 @@ from http import HTTPStatus
 
 import msgspec
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsException, ProblemDetailsPlugin
+from litestar.plugins.problem_details import (
+    ProblemDetailsConfig,
+    ProblemDetailsException,
+    ProblemDetailsPlugin,
+)
 
 from pdm_service.errors import PdmError
 from pdm_service.wire import Problem

@@ -8,7 +8,7 @@ from litestar.params import Parameter
 from pdm_service import logs
 from pdm_service.model import Allocation, DnsState
 from pdm_service.store import Actor
-from pdm_service.wire import AllocationReply, DnsStatus, Dnssec
+from pdm_service.wire import AllocationReply, Dnssec, DnsStatus
 
 IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", required=False)]
 

@@ -1,0 +1,185 @@
+"""PowerDNS and PostgreSQL away, before, during and after."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pdm_service import migrate
+from pdm_service.dev.servers import Postgres, PowerDNS, free_port
+from tests.conftest import new_powerdns
+from tests.dns_view import Api, records
+from tests.eventually import eventually
+from tests.service import ADDRESS, Service, at_once, name
+
+
+@pytest.fixture
+def own_powerdns(directory: Path, postgres: Postgres) -> Iterator[PowerDNS]:
+    """A PowerDNS of one's own, to be killed at will."""
+    server = new_powerdns(directory, postgres)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def frail(directory: Path, database_url: str, own_powerdns: PowerDNS, pool: str) -> Iterator[Service]:
+    """A service on that PowerDNS."""
+    service = Service(directory, database_url, own_powerdns, pool)
+    yield service.start()
+    service.kill()
+    service.client.close()
+
+
+def test_commit_without_powerdns_is_kept_and_follows(frail: Service, own_powerdns: PowerDNS) -> None:
+    """A commit while PowerDNS is away answers 202, and is published within seconds of its return."""
+    label = name()
+    token = frail.reserve(label).json()["reservationToken"]
+    own_powerdns.kill()
+    reply = frail.commit(label, token)
+    assert reply.status_code == 202
+    assert reply.json()["dns"]["state"] == "pending"
+    assert "PowerDNS" in frail.get(label).json()["dns"]["lastError"]
+    assert frail.reserve(name()).status_code == 201
+    own_powerdns.start()
+    frail.published(label, 8)
+    assert records(own_powerdns.dns_port, f"{label}.{frail.pool}", "A") == [ADDRESS]
+    assert frail.commit(label, token).status_code == 200
+
+
+def test_release_without_powerdns_keeps_the_name_until_dns_is_gone(frail: Service, own_powerdns: PowerDNS) -> None:
+    """A name is not free before its DNS is gone, however long that takes."""
+    label = name()
+    frail.publish(label)
+    own_powerdns.kill()
+    reply = frail.release(label)
+    assert reply.status_code == 202
+    assert reply.json()["dns"]["state"] == "removing"
+    assert frail.release(label).status_code == 202
+    assert frail.reserve(label).json()["error"] == "conflict"
+    own_powerdns.start()
+    frail.gone(label, 8)
+    assert Api(own_powerdns).delegations(frail.pool) == {}
+    assert Api(own_powerdns).zone(f"{label}.{frail.pool}") is None
+    assert frail.reserve(label).status_code == 201
+
+
+@pytest.mark.parametrize("verb", ["commit", "release"])
+def test_powerdns_killed_in_the_middle_of_many(frail: Service, own_powerdns: PowerDNS, verb: str) -> None:
+    """PowerDNS killed amid commits or releases: every call answers 200 or 202, and all converge by themselves."""
+    labels = [name() for _ in range(12)]
+    tokens = [frail.reserve(label).json()["reservationToken"] for label in labels]
+    if verb == "release":
+        at_once(12, lambda i: frail.commit(labels[i], tokens[i]))
+        for label in labels:
+            frail.published(label)
+    own = Api(own_powerdns)
+
+    def cut() -> None:
+        before = len(own.delegations(frail.pool))
+        eventually(lambda: len(own.delegations(frail.pool)) != before, 5)
+        own_powerdns.kill()
+        own_powerdns.start()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    calls: Callable[[int], object] = (
+        (lambda i: frail.commit(labels[i], tokens[i]).status_code)
+        if verb == "commit"
+        else (lambda i: frail.release(labels[i]).status_code)
+    )
+    statuses = set(at_once(12, calls))
+    cutting.join()
+    assert statuses <= {200, 202}
+    for label in labels:
+        if verb == "commit":
+            frail.published(label)
+            assert records(own_powerdns.dns_port, f"x.{label}.{frail.pool}", "A") == [ADDRESS]
+        else:
+            frail.gone(label)
+    wanted = {f"{label}.{frail.pool}": {"NS", "DS"} for label in labels} if verb == "commit" else {}
+    assert own.delegations(frail.pool) == wanted
+
+
+def test_powerdns_frozen_holds_nobody_up(frail: Service, own_powerdns: PowerDNS) -> None:
+    """While PowerDNS hangs, calls that need it answer 202 in time and others at once."""
+    label = name()
+    token = frail.reserve(label).json()["reservationToken"]
+    own_powerdns.freeze()
+    try:
+        start = time.monotonic()
+        assert frail.commit(label, token).status_code == 202
+        assert time.monotonic() - start < 12
+        assert frail.reserve(name()).status_code == 201
+    finally:
+        own_powerdns.thaw()
+    frail.published(label, 15)
+
+
+def test_start_without_powerdns(directory: Path, database_url: str, own_powerdns: PowerDNS, pool: str) -> None:
+    """PowerDNS being away does not stop the start; pool zone and commits follow when it is back."""
+    own_powerdns.kill()
+    service = Service(directory, database_url, own_powerdns, pool)
+    try:
+        service.start()
+        label = name()
+        token = service.reserve(label).json()["reservationToken"]
+        assert service.commit(label, token).status_code == 202
+        assert service.client.get("/v1/pools").json()["pools"][0]["state"] == "pending"
+        own_powerdns.start()
+        service.published(label, 12)
+        assert eventually(lambda: service.client.get("/v1/pools").json()["pools"][0]["state"] == "ready")
+    finally:
+        service.kill()
+
+
+def test_postgresql_killed_and_back(directory: Path, powerdns: PowerDNS, pool: str) -> None:
+    """Without PostgreSQL every verb answers 503 with Retry-After within 5 s; with it all goes on, nothing lost."""
+    import asyncio
+
+    own = Postgres(directory / f"postgres-{pool}", free_port())
+    own.start()
+    service = None
+    try:
+        own.create_database("pdm")
+        asyncio.run(migrate.migrate(own.dsn("pdm")))
+        service = Service(directory, own.dsn("pdm"), powerdns, pool).start()
+        label, held = name(), name()
+        service.publish(label)
+        token = service.reserve(held).json()["reservationToken"]
+        for away, back in ((own.kill, own.start), (own.freeze, own.thaw)):
+            away()
+            _assert_unavailable(service, held, token)
+            back()
+            eventually(lambda: service.get(label).status_code == 200, 15)
+        assert service.get(label).json()["dns"]["state"] == "published"
+        assert service.commit(held, token).status_code in {200, 202}
+        service.published(held)
+    finally:
+        if service:
+            service.kill()
+        own.kill()
+
+
+def _assert_unavailable(service: Service, label: str, token: str) -> None:
+    calls = (
+        lambda: service.reserve(name()),
+        lambda: service.commit(label, token),
+        lambda: service.release(label),
+        lambda: service.get(label),
+        lambda: service.client.get("/v1/allocations"),
+        lambda: service.client.get("/v1/check", params={"poolDomain": service.pool, "subdomain": "free"}),
+        lambda: service.client.get("/healthz"),
+        lambda: service.client.get("/readyz"),
+    )
+
+    def timed(i: int) -> tuple[int, bool, float]:
+        start = time.monotonic()
+        reply = calls[i]()
+        return reply.status_code, "Retry-After" in reply.headers, time.monotonic() - start
+
+    for status, retry, seconds in at_once(len(calls), timed):
+        assert (status, retry) == (503, True)
+        assert seconds < 5
+    assert service.client.get("/v1/nameservers").status_code == 200

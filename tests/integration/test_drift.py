@@ -1,0 +1,146 @@
+"""Leftovers of former holders, drift, and what others write into a published zone."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pdm_service.dev.servers import PowerDNS
+from tests.dns_view import Api, records, rrset
+from tests.eventually import eventually
+from tests.service import ADDRESS, NAMESERVERS, Service, name
+
+FOREIGN = "198.51.100.66"
+
+
+@pytest.fixture
+def auditing(new_service: Callable[..., Service]) -> Service:
+    """A service whose audits follow each other closely."""
+    return new_service(PDM_AUDIT_INTERVAL="1s", PDM_RECONCILE_INTERVAL="1s").start()
+
+
+def test_a_leftover_zone_hands_nothing_on(service: Service, api: Api, powerdns: PowerDNS) -> None:
+    """A zone from somebody's past loses its records and keys before the next holder's name is served."""
+    label = name()
+    fqdn = f"{label}.{service.pool}"
+    ns = {"name": f"{fqdn}.", "type": "NS", "ttl": 60, "records": [{"content": "ns.evil.test.", "disabled": False}]}
+    old = {"name": f"evil.{fqdn}.", "type": "A", "ttl": 60, "records": [{"content": FOREIGN, "disabled": False}]}
+    api.create(fqdn, dnssec=True, account="pdm-0123", nameservers=[], rrsets=[ns, old])
+    old_keys = {key["dnskey"] for key in api.keys(fqdn)}
+    service.publish(label)
+    assert records(powerdns.dns_port, f"evil.{fqdn}", "A") == [ADDRESS]  # the wildcard's, not the old one's
+    assert records(powerdns.dns_port, fqdn, "NS") == [f"{one}." for one in NAMESERVERS]
+    assert not old_keys & {key["dnskey"] for key in api.keys(fqdn)}
+
+
+def test_a_half_made_zone_is_made_whole(service: Service, api: Api, powerdns: PowerDNS) -> None:
+    """An empty unsigned zone, as a crash of PowerDNS leaves it, does not stop a publication."""
+    label = name()
+    api.create(f"{label}.{service.pool}", nameservers=[])
+    api.patch(f"{label}.{service.pool}", rrset(f"{label}.{service.pool}", "SOA"))
+    body = service.publish(label)
+    assert records(powerdns.dns_port, f"api.{label}.{service.pool}", "A") == [ADDRESS]
+    assert service.get(label).json()["dnssec"]["ds"] or body
+
+
+def test_foreign_records_survive_audits(auditing: Service, api: Api, powerdns: PowerDNS) -> None:
+    """ACME TXT, external-dns records and LUA at a canonical name stay as they are while drift is repaired."""
+    label = name()
+    auditing.publish(label)
+    fqdn = f"{label}.{auditing.pool}"
+    lua = "A \"pickrandom({'192.0.2.77'})\""
+    api.patch(
+        fqdn,
+        rrset(f"_acme-challenge.{fqdn}", "TXT", '"token"'),
+        rrset(f"shop.{fqdn}", "A", FOREIGN),
+        rrset(f"api.{fqdn}", "A"),
+        rrset(f"api.{fqdn}", "LUA", lua),
+        rrset(f"console.{fqdn}", "A", FOREIGN),
+    )
+    eventually(lambda: records(powerdns.dns_port, f"console.{fqdn}", "A") == [ADDRESS], 15)
+    auditing.published(label)
+    assert records(powerdns.dns_port, f"_acme-challenge.{fqdn}", "TXT") == ['"token"']
+    assert records(powerdns.dns_port, f"shop.{fqdn}", "A") == [FOREIGN]
+    assert records(powerdns.dns_port, f"api.{fqdn}", "A") == ["192.0.2.77"]
+    zone = api.zone(fqdn)
+    assert zone is not None
+    assert [one for one in zone["rrsets"] if one["name"] == f"api.{fqdn}."][0]["type"] == "LUA"
+
+
+@pytest.mark.parametrize("what", ["ds", "ns", "delegation", "record", "zone", "surplus"])
+def test_drift_of_what_is_ours_is_repaired(auditing: Service, api: Api, powerdns: PowerDNS, what: str) -> None:
+    """Whatever of ours is missing or wrong in DNS is brought back, counted and in the audit trail."""
+    label = name()
+    auditing.publish(label)
+    fqdn, pool = f"{label}.{auditing.pool}", auditing.pool
+    {
+        "ds": lambda: api.patch(pool, rrset(fqdn, "DS")),
+        "ns": lambda: api.patch(pool, rrset(fqdn, "NS", "ns.evil.test.")),
+        "delegation": lambda: api.patch(pool, rrset(fqdn, "NS"), rrset(fqdn, "DS")),
+        "record": lambda: api.patch(fqdn, rrset(f"*.{fqdn}", "A", FOREIGN)),
+        "zone": lambda: api.delete(fqdn),
+        "surplus": lambda: api.patch(fqdn, rrset(f"gitea.{fqdn}", "AAAA", "2001:db8::66")),
+    }[what]()
+
+    def repaired() -> bool:
+        zone = api.zone(pool)
+        child = api.zone(fqdn)
+        if zone is None or child is None:
+            return False
+        mine = {
+            one["type"]: {rec["content"] for rec in one["records"]}
+            for one in zone["rrsets"]
+            if one["name"] == f"{fqdn}."
+        }
+        keys = {ds for key in api.keys(fqdn) for ds in key["ds"] if ds.split()[2] == "2"}
+        types = {one["type"] for one in child["rrsets"]}
+        return mine == {"NS": {f"{one}." for one in NAMESERVERS}, "DS": keys} and types == {"SOA", "NS", "A"}
+
+    eventually(repaired, 20, f"drift of {what} to be repaired")
+    eventually(lambda: records(powerdns.dns_port, f"x.{fqdn}", "A") == [ADDRESS], 20)
+    eventually(lambda: auditing.published(label))
+    trail = auditing.client.get(f"/v1/allocations/{fqdn}/events").json()["events"]
+    assert {"drifted", "published"} <= {one["action"] for one in trail}
+    assert trail[-1]["outcome"] == "repaired"
+    metrics = auditing.client.get("/metrics").text
+    assert (
+        float(next(line for line in metrics.splitlines() if line.startswith("pdm_drift_found_total")).split()[1]) >= 1
+    )
+
+
+def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, api: Api) -> None:
+    """A delegation to the platform without an allocation goes; one to somebody else's nameservers stays."""
+    stray, foreign = f"{name()}.{auditing.pool}", f"{name()}.{auditing.pool}"
+    api.patch(
+        auditing.pool,
+        rrset(stray, "NS", *(f"{one}." for one in NAMESERVERS), ttl=300),
+        rrset(foreign, "NS", "ns.partner.test."),
+    )
+    eventually(lambda: set(api.delegations(auditing.pool)) == {foreign}, 15)
+
+
+def test_an_existing_pool_zone_is_brought_in_shape(
+    new_service: Callable[..., Service], api: Api, powerdns: PowerDNS, pool: str
+) -> None:
+    """An unsigned pool zone with a long negative TTL becomes signed and narrow, and keeps foreign records."""
+    soa = f"{NAMESERVERS[0]}. hostmaster.{pool}. 7 10800 3600 604800 86400"
+    api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
+    api.patch(pool, rrset(pool, "SOA", soa, ttl=3600), rrset(pool, "MX", "10 mail.partner.test."))
+    service = new_service().start()
+    label = name()
+    service.publish(label)
+    zone = api.zone(pool)
+    assert zone is not None
+    assert (zone["dnssec"], zone["nsec3narrow"], zone["api_rectify"]) == (True, True, False)
+    assert records(powerdns.dns_port, pool, "MX") == ["10 mail.partner.test."]
+    assert int(records(powerdns.dns_port, pool, "SOA")[0].split()[6]) <= 300
+
+
+def test_a_signed_pool_zone_keeps_its_keys(new_service: Callable[..., Service], api: Api, pool: str) -> None:
+    """A pool zone signed before, with plain NSEC, keeps its keys when its denials change."""
+    api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS], dnssec=True)
+    before = {key["dnskey"] for key in api.keys(pool)}
+    new_service().start().publish(name())
+    assert {key["dnskey"] for key in api.keys(pool)} == before
+    zone = api.zone(pool)
+    assert zone is not None
+    assert (zone["nsec3narrow"], zone["api_rectify"]) == (True, False)
