@@ -15,6 +15,7 @@ from pdm_service.allocator import Allocator
 from pdm_service.api import compat, operations, problems, v1
 from pdm_service.api.edge import Edge
 from pdm_service.api.replies import teller
+from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
+_PUBLISHER_CONNECTIONS = 6
 _EXPIRED_KEPT = timedelta(hours=1)
 _HOUSEKEEPING_SECONDS = 60
 
@@ -44,8 +46,10 @@ class Service:
         self._revision = revision
         self.metrics = Metrics()
         self.signals = Signals()
-        self.store = Store(settings.database_url, settings.database_connections)
-        worklist = Worklist(self.store, settings.lease)
+        self._callers = Database(settings.database_url, settings.database_connections)
+        self._publishing = Database(settings.database_url, _PUBLISHER_CONNECTIONS, synchronous_commit="off")
+        self.store = Store(self._callers)
+        worklist = Worklist(self._publishing, settings.lease)
         self.powerdns = PowerDns(
             settings.pdns_base_url,
             settings.pdns_api_key,
@@ -116,7 +120,8 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        await self.store.open()
+        await self._callers.open()
+        await self._publishing.open()
         publishing = asyncio.create_task(self.publisher.run())
         background = [
             asyncio.create_task(work)
@@ -130,7 +135,8 @@ class Service:
                 task.cancel()
             await asyncio.gather(publishing, *background, return_exceptions=True)
             await self.powerdns.close()
-            await self.store.close()
+            await self._publishing.close()
+            await self._callers.close()
 
     async def _housekeeping(self) -> None:
         while True:

@@ -81,13 +81,16 @@ class Publisher:
 
     async def run(self) -> None:
         """Work until `stop` is called."""
+        counted = 0.0
         while not self._stopping:
             self._signals.work.clear()
             try:
                 if self.away:
                     await self._probe()
                 started = await self._start_due()
-                self._metrics.backlog(await self._worklist.backlog())
+                if monotonic() >= counted:
+                    self._metrics.backlog(await self._worklist.backlog())
+                    counted = monotonic() + self._pace.reconcile.total_seconds() / 2
             except StoreUnavailable:
                 started = 0
                 await asyncio.sleep(0.5)

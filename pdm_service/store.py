@@ -6,15 +6,15 @@ a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 
 import asyncpg
 import msgspec
 
 from pdm_service import names
+from pdm_service.database import Database
 from pdm_service.errors import (
     IdempotencyKeyReused,
     OverlapsAllocation,
@@ -22,27 +22,8 @@ from pdm_service.errors import (
 )
 from pdm_service.model import Allocation, DnsState, Mode, State
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-DEADLINE_SECONDS = 3.5
-"""The longest wait for an answer of PostgreSQL, a free connection included."""
-
 WORK_CHANNEL = "pdm_work"
 OUTCOME_CHANNEL = "pdm_outcome"
-
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TransactionRollbackError,
-)
 
 # `a` is a row of allocations in all statements below.
 COLUMNS: LiteralString = """
@@ -121,55 +102,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """All of the service's questions to PostgreSQL, over one pool of connections."""
+    """What callers ask of PostgreSQL: questions and transitions."""
 
-    def __init__(self, database_url: str, connections: int) -> None:
-        # Nothing is opened before it is needed: the service starts, and recovers, without PostgreSQL.
-        self._pool = asyncpg.create_pool(
-            database_url, min_size=0, max_size=connections, timeout=DEADLINE_SECONDS, reset=_keep_session
-        )
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._asked: dict[str, list[asyncio.Future[State | None]]] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Make the pool usable; connects to nothing yet."""
-        self._loop = asyncio.get_running_loop()
-        await self._pool
-
-    async def close(self) -> None:
-        """Close all connections, those first that are idle; what hangs is cut off."""
-        try:
-            async with asyncio.timeout(1):
-                await self._pool.close()
-        except _UNAVAILABLE:
-            self._pool.terminate()
-
-    @asynccontextmanager
-    async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
-        """Lend a connection for at most `seconds`; raises StoreUnavailable."""
-        try:
-            async with asyncio.timeout(seconds):
-                connection = await self._pool.acquire()
-                try:
-                    yield connection
-                except asyncpg.PostgresError:
-                    raise
-                except BaseException:
-                    # Cut off in the middle of something: its state is unknown, or it hangs.
-                    connection.terminate()
-                    raise
-                finally:
-                    await self._pool.release(connection)
-        except _UNAVAILABLE as error:
-            msg = "the database cannot be reached or does not answer; try again shortly, with the same request"
-            raise StoreUnavailable(msg) from error
-
     async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
-        async with self.connection() as connection:
+        async with self._database.connection() as connection:
             return await connection.fetchrow(statement, *values)
 
     async def _rows(self, statement: LiteralString, *values: object) -> list[asyncpg.Record]:
-        async with self.connection() as connection:
+        async with self._database.connection() as connection:
             return await connection.fetch(statement, *values)
 
     # --- questions -----------------------------------------------------------------------------
@@ -185,10 +130,11 @@ class Store:
         Questions that come while one is under way are asked together: one statement serves all
         callers of a moment, each with an answer not older than its question.
         """
-        answer: asyncio.Future[State | None] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[State | None] = loop.create_future()
         self._asked.setdefault(fqdn, []).append(answer)
         if self._asking is None:
-            self._asking = self._loop.create_task(self._ask())
+            self._asking = loop.create_task(self._ask())
         return await answer
 
     async def _ask(self) -> None:
@@ -393,10 +339,6 @@ class Store:
 
 
 _FIELDS = frozenset(Allocation.__struct_fields__)
-
-
-async def _keep_session(_: object) -> None:
-    """Spare the round trip of a reset: no statement of ours changes its session."""
 
 
 def allocation_of(row: asyncpg.Record) -> Allocation:

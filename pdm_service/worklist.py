@@ -2,6 +2,9 @@
 
 A row is worked on under a lease with a deadline, and an outcome is recorded only for the
 generation that it was leased with: what changed meanwhile is looked at again.
+
+Its database may acknowledge before it is on disk (synchronous_commit off): what a crash forgets here
+is an observation, and is observed again.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -13,9 +16,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from pdm_service import names
+from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model import Allocation
-from pdm_service.store import COLUMNS, OUTCOME_CHANNEL, Store, allocation_of
+from pdm_service.store import COLUMNS, OUTCOME_CHANNEL, allocation_of
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -45,19 +50,19 @@ class Backlog(msgspec.Struct, frozen=True):
 class Worklist:
     """Rows that are due, leased by at most one publisher each."""
 
-    def __init__(self, store: Store, lease: timedelta) -> None:
-        self._store = store
+    def __init__(self, database: Database, lease: timedelta) -> None:
+        self._database = database
         self._lease = lease
 
     async def lease(self, limit: int, audits: int) -> list[Lease]:
         """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""
                 WITH unpublished AS (
                     SELECT fqdn FROM allocations
                      WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                       AND dns_state <> 'published'
+                       AND dns_state IN ('pending', 'removing')
                      ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
                 published AS (
                     SELECT fqdn FROM allocations
@@ -147,7 +152,7 @@ class Worklist:
 
     async def give_up(self, lease: Lease) -> None:
         """End a lease whose row changed meanwhile, or that is not going to be worked on, at once."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
                 lease.allocation.fqdn, lease.id,
@@ -155,14 +160,14 @@ class Worklist:
 
     async def hurry(self) -> None:
         """Make all that waits for another try due now: what held it up is over."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
             )
 
     async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
         """Have a published name looked at and repaired now."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """
                 WITH a AS (
@@ -181,7 +186,7 @@ class Worklist:
 
     async def published_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]]]:
         """Return generation and DS of each published name of a pool domain."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT fqdn, generation, ds FROM allocations WHERE pool_domain = $1 AND dns_state = 'published'",
                 pool_domain,
@@ -190,7 +195,7 @@ class Worklist:
 
     async def backlog(self) -> Backlog:
         """Return how much of DNS is not as wanted, and for how long."""
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """
                 SELECT count(*) AS pending,
@@ -208,13 +213,14 @@ class Worklist:
         beyond its time, loses the lock: the server ends its transaction.
         """
         milliseconds = int(seconds * 1000)
-        async with self._store.connection(seconds) as connection:
-            await connection.execute(
-                f"BEGIN; SET LOCAL lock_timeout = {milliseconds // 2};"
-                f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds + 1000}"
-            )
+        async with self._database.connection(seconds) as connection:
             try:
-                await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _PARENT_LOCKS, zone)
+                # One round trip; a pool domain has no character that would need quoting.
+                await connection.execute(
+                    f"BEGIN; SET LOCAL lock_timeout = {milliseconds // 2};"
+                    f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds + 1000};"
+                    f"SELECT pg_advisory_xact_lock({_PARENT_LOCKS}, hashtext('{names.domain(zone)}'))"
+                )
                 yield Writer(connection)
             except asyncpg.LockNotAvailableError as error:
                 msg = f"another replica has been writing {zone} for too long"
@@ -224,7 +230,7 @@ class Worklist:
                     await connection.execute("ROLLBACK", timeout=1)
 
     async def _record(self, statement: LiteralString, lease: Lease, *values: object) -> bool:
-        async with self._store.connection() as connection:
+        async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 statement, lease.allocation.fqdn, lease.allocation.generation, lease.id, *values
             )

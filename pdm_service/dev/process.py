@@ -147,7 +147,7 @@ def spawn(
                 user=who.uid if who else None,
                 group=who.gid if who else None,
                 extra_groups=[] if who else None,
-                preexec_fn=die_with_us,
+                preexec_fn=die_with_us,  # noqa: PLW1509 - two system calls, no lock that a thread may hold
             )
 
         try:

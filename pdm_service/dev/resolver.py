@@ -1,4 +1,4 @@
-"""A real validating resolver (Unbound) that knows only the zones it is told of and remembers nothing."""
+"""A real validating resolver (Unbound) that knows only the zones it is told of and soon forgets all."""
 
 import shutil
 from ipaddress import IPv4Network
@@ -15,6 +15,8 @@ _PROBE_SECONDS = 0.5
 _APPARMOR_PROFILE = Path("/etc/apparmor.d/usr.sbin.unbound")
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _ELSEWHERE = sorted(IPv4Network("0.0.0.0/0").address_exclude(_LOOPBACK))
+# infra-cache-max-rtt: Unbound drops an answer that took it longer than 1.9 s (discard-timeout), also the
+# SERVFAIL about a nameserver that is away, so it has to give up sooner than by itself.
 _SERVER = """\
 server:
   username: ""
@@ -36,13 +38,16 @@ server:
   val-bogus-ttl: 0
   key-cache-size: 0
   infra-host-ttl: 1
-  infra-keep-probing: yes
+  infra-cache-max-rtt: 500
   outgoing-port-avoid: 0-32767
 """
 
 
 class Resolver(Process):
     """Unbound on 127.0.0.1:`port`, UDP and TCP; `ad` in an answer's flags means that it is secure.
+
+    It keeps no answers; keys and what it knows of a nameserver it keeps for about a second. A nameserver
+    that is away makes it answer SERVFAIL within a second.
 
     `stubs` says which address and port serves a zone and all below it; nothing but loopback is ever
     asked. `anchors` are DNSKEY or DS records as lines of a zone file.
@@ -82,7 +87,7 @@ class Resolver(Process):
         lines += [f'  local-zone: "{zone}" transparent' for zone in self._stubs]
         lines += ["remote-control:", "  control-enable: no"]
         for zone, (address, port) in self._stubs.items():
-            lines += ["stub-zone:", f'  name: "{zone}"', f"  stub-addr: {address}@{port}"]
+            lines += ["stub-zone:", f'  name: "{zone}"', f"  stub-addr: {address}@{port}", "  stub-no-cache: yes"]
         return _SERVER + "\n".join(lines) + "\n"
 
     def _answers(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pdm_service import zone
+from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import Mode
 from pdm_service.parents import LeaseLost, ParentZone
@@ -42,11 +43,12 @@ Parts = tuple[Store, Worklist, PowerDns, ParentZone, list[int]]
 async def parts(database_url: str, powerdns: PowerDNS, api: Api, pool: str) -> AsyncIterator[Parts]:
     """What a parent's changes need: store, worklist, PowerDNS, the sizes of the batches written."""
     api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
-    store = Store(database_url, 5)
+    database = Database(database_url, 5)
+    await database.open()
+    store = Store(database)
     sizes: list[int] = []
-    worklist = Worklist(store, timedelta(seconds=20))
+    worklist = Worklist(database, timedelta(seconds=20))
     client = PowerDns(powerdns.api_url, powerdns.api_key, "localhost", 8, lambda *_: None)
-    await store.open()
     yield store, worklist, client, ParentZone(pool, worklist, client, sizes.append), sizes
 
 
@@ -74,16 +76,16 @@ async def test_a_lost_lease_writes_nothing(parts: Parts, api: Api, pool: str) ->
     assert not await worklist.published(lease, DS, timedelta(seconds=1), "published")
 
 
-async def test_writers_of_one_parent_take_turns(parts: Parts, database_url: str, pool: str) -> None:
+async def test_writers_of_one_parent_take_turns(database_url: str, pool: str) -> None:
     """Two writers of one parent zone are never at work together, also from two processes."""
-    store, _, _, _, _ = parts
-    other = Store(database_url, 5)
+    one, other = Database(database_url, 5), Database(database_url, 5)
+    await one.open()
     await other.open()
     inside, most = 0, 0
 
     async def write(number: int) -> None:
         nonlocal inside, most
-        async with Worklist(other if number % 2 else store, timedelta(seconds=5)).writer_of(pool, 10):
+        async with Worklist(other if number % 2 else one, timedelta(seconds=5)).writer_of(pool, 10):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.01)
@@ -91,4 +93,5 @@ async def test_writers_of_one_parent_take_turns(parts: Parts, database_url: str,
 
     await asyncio.gather(*(write(number) for number in range(4)))
     assert most == 1
+    await one.close()
     await other.close()

@@ -1,0 +1,81 @@
+"""A pool of connections to PostgreSQL that never makes anyone wait beyond a deadline."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from pdm_service.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+DEADLINE_SECONDS = 3.5
+"""The longest wait for an answer of PostgreSQL, a free connection included."""
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+)
+
+
+class Database:
+    """A pool of connections; opens nothing before it is needed, and recovers by itself."""
+
+    def __init__(self, database_url: str, connections: int, **server_settings: str) -> None:
+        self._url = database_url
+        self._connections = connections
+        self._server_settings = server_settings
+
+    async def open(self) -> None:
+        """Make the pool usable; connects to nothing yet."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._connections,
+            timeout=DEADLINE_SECONDS,
+            reset=_keep_session,
+            server_settings=self._server_settings,
+        )
+
+    async def close(self) -> None:
+        """Close all connections, those first that are idle; what hangs is cut off."""
+        try:
+            async with asyncio.timeout(1):
+                await self._pool.close()
+        except _UNAVAILABLE:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
+        """Lend a connection for at most `seconds`; raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._pool.acquire()
+                try:
+                    yield connection
+                except asyncpg.PostgresError:
+                    raise
+                except BaseException:
+                    # Cut off in the middle of something: its state is unknown, or it hangs.
+                    connection.terminate()
+                    raise
+                finally:
+                    await self._pool.release(connection)
+        except _UNAVAILABLE as error:
+            msg = "the database cannot be reached or does not answer; try again shortly, with the same request"
+            raise StoreUnavailable(msg) from error
+
+
+async def _keep_session(_: object) -> None:
+    """Spare the round trip of a reset: no statement of ours changes its session."""
