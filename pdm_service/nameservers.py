@@ -5,7 +5,7 @@ Asking is I/O; what an answer means is decided in the small functions at the end
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from time import monotonic
 
@@ -14,11 +14,10 @@ import dns.dnssec
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
 import dns.rdata
-import dns.rdatatype
 import msgspec
+from dns.rdata import Rdata
 
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.settings import Nameserver
@@ -42,9 +41,18 @@ class NoAnswer(Exception):
 class Answer(msgspec.Struct, frozen=True):
     """What one nameserver said to one question."""
 
-    authoritative: bool
-    contents: frozenset[str]
-    """Records of the asked name and type, in presentation form."""
+    authoritative: bool = False
+    failed: str = ""
+    """The response code, where it is a failure of the server (SERVFAIL and the like)."""
+    records: tuple[Rdata, ...] = ()
+    """Of the asked name and type."""
+
+    def same(self, rtype: str, contents: Iterable[str]) -> bool:
+        """Tell whether the records are those, in any order and letter case."""
+        if self.failed:
+            return False
+        wanted = {dns.rdata.from_text("IN", rtype, content).to_digestable() for content in contents}
+        return wanted == {record.to_digestable() for record in self.records}
 
 
 class Nameservers:
@@ -135,8 +143,7 @@ class Nameservers:
 
         async def check(server: Nameserver) -> str | None:
             answer = await ask(server, zone, "DS")
-            seen = {_ds_words(content) for content in answer.contents}
-            return None if seen == {_ds_words(one) for one in ds} else f"DS of {zone} is not as written in its parent"
+            return None if answer.same("DS", ds) else f"DS of {zone} is not as written in its parent"
 
         await self.everywhere(check)
 
@@ -144,27 +151,24 @@ class Nameservers:
         """Return once no nameserver serves the zone any more; raises NotSeen."""
 
         async def check(server: Nameserver) -> str | None:
-            return f"{zone} is still served" if (await ask(server, zone, "SOA")).contents else None
+            answer = await ask(server, zone, "SOA")
+            return f"{zone} is still served" if answer.records or answer.failed else None
 
         await self.everywhere(check)
 
     async def differences(self, server: Nameserver, want: Wanted) -> list[str]:
         """Return in which RRsets of ours a nameserver differs from what was published; raises NoAnswer."""
-        questions = [(want.zone, "DS"), (want.zone, "DNSKEY"), (want.zone, "NS")]
+        wanted = {(rrset.name, rrset.type): rrset.contents for rrset in want.rrsets}
+        wanted[want.zone, "DS"] = want.known_ds
+        questions = [(want.zone, "DS"), (want.zone, "NS")]
         questions += [(name, rtype) for name in canonical_names(want.zone) for rtype in ADDRESS_TYPES]
-        wanted = {(rrset.name, rrset.type): frozenset(rrset.contents) for rrset in want.rrsets}
-        wanted[want.zone, "DS"] = frozenset(want.known_ds)
-        found = []
-        for name, rtype in questions:
-            answer = await ask(server, name, rtype)
-            same = (
-                ds_matches(answer, want.zone, want.known_ds)
-                if rtype == "DNSKEY"
-                else _canonical(rtype, answer.contents) == _canonical(rtype, wanted.get((name, rtype), frozenset()))
-            )
-            if not same:
-                found.append(f"{name} {rtype}")
-        return found
+        found = [
+            f"{name} {rtype}"
+            for name, rtype in questions
+            if not (await ask(server, name, rtype)).same(rtype, wanted.get((name, rtype), ()))
+        ]
+        keys = await ask(server, want.zone, "DNSKEY")
+        return found if ds_matches(keys, want.zone, want.known_ds) else [*found, f"{want.zone} DNSKEY"]
 
 
 async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
@@ -183,30 +187,17 @@ async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
             break
     # REFUSED: the server has neither the zone nor one above it, so it serves nothing of that name.
     if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN, dns.rcode.REFUSED}:
-        return Answer(authoritative=False, contents=frozenset({f"({dns.rcode.to_text(reply.rcode())})"}))
-    rrset = reply.get_rrset(reply.answer, dns.name.from_text(name), query.question[0].rdclass, query.question[0].rdtype)
-    contents = frozenset(rdata.to_text() for rdata in rrset or ())
-    return Answer(authoritative=bool(reply.flags & dns.flags.AA), contents=contents)
+        return Answer(failed=dns.rcode.to_text(reply.rcode()))
+    asked = query.question[0]
+    rrset = reply.get_rrset(reply.answer, asked.name, asked.rdclass, asked.rdtype)
+    return Answer(authoritative=bool(reply.flags & dns.flags.AA), records=tuple(rrset or ()))
 
 
 def ds_matches(answer: Answer, zone: str, ds: tuple[str, ...]) -> bool:
     """Tell whether an answer to DNSKEY holds a key for every DS (RFC 4034 section 5.1.4)."""
-    made = set()
-    for content in answer.contents:
-        if content.startswith("("):
-            return False
-        key = dns.rdata.from_text("IN", "DNSKEY", content)
-        made.add(_ds_words(dns.dnssec.make_ds(zone, key, "SHA256").to_text()))
-    return answer.authoritative and bool(ds) and {_ds_words(one) for one in ds} <= made
-
-
-def _ds_words(content: str) -> tuple[str, ...]:
-    words = content.lower().split()
-    return (*words[:3], "".join(words[3:]))
-
-
-def _canonical(rtype: str, contents: frozenset[str]) -> frozenset[object]:
-    return frozenset(_ds_words(content) if rtype == "DS" else content.lower() for content in contents)
+    wanted = {dns.rdata.from_text("IN", "DS", one).to_digestable() for one in ds}
+    made = {dns.dnssec.make_ds(zone, key, "SHA256").to_digestable() for key in answer.records}
+    return answer.authoritative and bool(wanted) and wanted <= made
 
 
 async def _resolve(host: str, port: int = 53, *, name: str | None = None) -> list[Nameserver]:
