@@ -5,7 +5,6 @@ acts next, or changes nothing. The database's clock judges expiry; its constrain
 a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString
@@ -21,6 +20,10 @@ from pdm_service.errors import (
     StoreUnavailable,
 )
 from pdm_service.model import Allocation, DnsState, Mode, State
+from pdm_service.together import Together
+
+_TOGETHER = 64
+"""How many questions, or reservations, go into one statement at most."""
 
 WORK_CHANNEL = "pdm_work"
 OUTCOME_CHANNEL = "pdm_outcome"
@@ -39,7 +42,13 @@ RESERVE: LiteralString = f"""
         INSERT INTO allocations AS held (
             fqdn, span, mode, pool_domain, subdomain, state, created_by, reserved_at, expires_at,
             token_digest, token_nonce, idempotency_digest, request_digest)
-        VALUES ($1, name_span($2, $3), $4, $5, $6, 'reserved', $7, now(), now() + $8::interval, $9, $10, $11, $12)
+        SELECT fqdn, name_span(low, high), mode, pool_domain, subdomain, 'reserved', created_by, now(), now() + ttl,
+               token_digest, token_nonce, idempotency_digest, request_digest
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                      $8::interval[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[])
+            AS new (fqdn, low, high, mode, pool_domain, subdomain, created_by, ttl,
+                    token_digest, token_nonce, idempotency_digest, request_digest)
+         ORDER BY fqdn  -- two replicas that want the same names wait for each other in one order
         ON CONFLICT (fqdn) DO UPDATE
            SET id = gen_random_uuid(), generation = nextval('allocation_generation'),
                mode = EXCLUDED.mode, pool_domain = EXCLUDED.pool_domain, subdomain = EXCLUDED.subdomain,
@@ -51,11 +60,11 @@ RESERVE: LiteralString = f"""
         RETURNING *),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state)
-        SELECT fqdn, id, 'reserved', $13, $14, 'reserved' FROM a)
+        SELECT a.fqdn, a.id, 'reserved', by.actor, by.request_id, 'reserved'
+          FROM a JOIN unnest($1::text[], $13::text[], $14::text[]) AS by (fqdn, actor, request_id) USING (fqdn))
     SELECT {COLUMNS} FROM a
 """
-"""Hold a name: the one statement behind reserve."""
-
+"""Hold names, each for its caller: the one statement behind reserve. Returns the rows of those who won."""
 
 class Actor(msgspec.Struct, frozen=True):
     """Who makes a transition, for the audit trail."""
@@ -106,8 +115,8 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asked: dict[str, list[asyncio.Future[State | None]]] = {}
-        self._asking: asyncio.Task[None] | None = None
+        self._standing: Together[str, State | None] = Together(self._ask_standing, _TOGETHER)
+        self._reserving: Together[tuple[Reservation, Actor], Allocation | None] = Together(self._reserve, _TOGETHER)
 
     async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
         async with self._database.connection() as connection:
@@ -125,37 +134,15 @@ class Store:
         return row and allocation_of(row)
 
     async def standing(self, fqdn: str) -> State | None:
-        """Return the state of a live allocation, None if the name is free.
+        """Return the state of a live allocation, None if the name is free."""
+        return await self._standing(fqdn)
 
-        Questions that come while one is under way are asked together: one statement serves all
-        callers of a moment, each with an answer not older than its question.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[State | None] = loop.create_future()
-        self._asked.setdefault(fqdn, []).append(answer)
-        if self._asking is None:
-            self._asking = loop.create_task(self._ask())
-        return await answer
-
-    async def _ask(self) -> None:
-        statement: LiteralString = f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {_LIVE}"
-        while self._asked:
-            asked, self._asked = self._asked, {}
-            states: dict[str, State] = {}
-            failure: Exception | None = None
-            try:
-                states = {row["fqdn"]: State(row["state"]) for row in await self._rows(statement, list(asked))}
-            except Exception as error:  # noqa: BLE001 - each asker gets it
-                failure = error
-            for name, answers in asked.items():
-                for answer in answers:
-                    if answer.done():
-                        continue
-                    if failure is None:
-                        answer.set_result(states.get(name))
-                    else:
-                        answer.set_exception(failure)
-        self._asking = None
+    async def _ask_standing(self, fqdns: Sequence[str]) -> list[State | None]:
+        rows = await self._rows(
+            f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {_LIVE}", list(fqdns)
+        )
+        states = {row["fqdn"]: State(row["state"]) for row in rows}
+        return [states.get(fqdn) for fqdn in fqdns]
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
         """Return at most `limit` live allocations whose names follow `after`, by name."""
@@ -211,25 +198,31 @@ class Store:
 
         Raises OverlapsAllocation and IdempotencyKeyReused.
         """
-        low, high = names.span(new.fqdn)
+        return await self._reserving((new, actor))
+
+    async def _reserve(self, wanted: Sequence[tuple[Reservation, Actor]]) -> list[Allocation | Exception | None]:
+        """Reserve names in one statement; where one of them is refused, one by one."""
+        first = {new.fqdn: new for new, _ in reversed(wanted)}
         try:
-            row = await self._row(
-                RESERVE, new.fqdn, low, high, new.mode, new.pool_domain, new.subdomain, new.created_by, new.ttl,
-                new.token_digest, new.token_nonce, new.idempotency_digest, new.request_digest,
-                actor.name, actor.request_id,
-            )  # fmt: skip
-        except asyncpg.ExclusionViolationError as error:
-            if await self._forget_expired(low, high):
-                return await self.reserve(new, actor)
-            msg = f"{new.fqdn} lies above or below a name that somebody else holds"
-            raise OverlapsAllocation(msg) from error
-        except asyncpg.UniqueViolationError as error:
-            found = await self.find(new.fqdn)
-            if found and found.idempotency_digest == new.idempotency_digest:
-                return None
-            msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
-            raise IdempotencyKeyReused(msg) from error
-        return row and allocation_of(row)
+            rows = await self._rows(RESERVE, *_columns([(new, by) for new, by in wanted if first[new.fqdn] is new]))
+        except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
+            if len(wanted) > 1:
+                return [(await self._reserve([one]))[0] for one in wanted]
+            return [await self._why_refused(*wanted[0], error)]
+        won = {row["fqdn"]: allocation_of(row) for row in rows}
+        return [won.get(new.fqdn) if first[new.fqdn] is new else None for new, _ in wanted]
+
+    async def _why_refused(
+        self, new: Reservation, actor: Actor, error: asyncpg.PostgresError
+    ) -> Allocation | Exception | None:
+        found = await self.find(new.fqdn)
+        if found and not found.expired:
+            return None  # another caller, or the same request at another replica, was faster by a hair
+        if isinstance(error, asyncpg.UniqueViolationError):
+            return IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
+        if await self._forget_expired(*names.span(new.fqdn)):
+            return (await self._reserve([(new, actor)]))[0]
+        return OverlapsAllocation(f"{new.fqdn} lies above or below a name that somebody else holds")
 
     async def _forget_expired(self, low: str, high: str) -> bool:
         """Delete expired reservations above and below a name; tell whether there were any."""
@@ -339,6 +332,18 @@ class Store:
 
 
 _FIELDS = frozenset(Allocation.__struct_fields__)
+
+
+def _columns(wanted: Sequence[tuple[Reservation, Actor]]) -> list[list[object]]:
+    """Return the parameters of RESERVE: a list for each."""
+    rows = (
+        (
+            new.fqdn, *names.span(new.fqdn), new.mode, new.pool_domain, new.subdomain, new.created_by, new.ttl,
+            new.token_digest, new.token_nonce, new.idempotency_digest, new.request_digest, by.name, by.request_id,
+        )
+        for new, by in wanted
+    )  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def allocation_of(row: asyncpg.Record) -> Allocation:
