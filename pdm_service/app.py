@@ -144,8 +144,6 @@ class Service:
                 self.metrics.expired(await self.store.expire(_EXPIRED_KEPT))
             except StoreUnavailable:
                 pass
-            except Exception:
+            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
                 _log.exception("removing expired reservations failed by a defect")
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-
-

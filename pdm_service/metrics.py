@@ -38,12 +38,8 @@ class Metrics:
             "pdm_powerdns_call_seconds", "Time of a call of PowerDNS's API.", ["operation"], buckets=_SECONDS,
             registry=r,
         )  # fmt: skip
-        self._pending = Gauge(
-            "pdm_publisher_queue_depth", "Allocations whose DNS is not yet as wanted.", registry=r
-        )
-        self._oldest = Gauge(
-            "pdm_publisher_queue_age_seconds", "How long the oldest of them has been so.", registry=r
-        )
+        self._pending = Gauge("pdm_publisher_queue_depth", "Allocations whose DNS is not yet as wanted.", registry=r)
+        self._oldest = Gauge("pdm_publisher_queue_age_seconds", "How long the oldest of them has been so.", registry=r)
         self._attempts = Counter(
             "pdm_publisher_attempts", "Attempts to make DNS as wanted, by outcome.", ["outcome"], registry=r
         )

@@ -85,9 +85,7 @@ class Nameservers:
             listeners = await self._powerdns.listeners()
         except PowerDnsError as error:
             raise NotSeen(str(error)) from error
-        hosts = {
-            (self._powerdns.host if ip_address(host).is_unspecified else host, port) for host, port in listeners
-        }
+        hosts = {(self._powerdns.host if ip_address(host).is_unspecified else host, port) for host, port in listeners}
         found = await asyncio.gather(*(_resolve(host, port, name="") for host, port in sorted(hosts)))
         return tuple(server for servers in found for server in servers)
 

@@ -33,11 +33,9 @@ class _Change:
 
 
 class ParentZone:
-    """This process's changes of one parent zone, gathered while the one before is being written."""
+    """Changes of one parent zone by this process, gathered while the ones before are being written."""
 
-    def __init__(
-        self, zone: str, worklist: Worklist, powerdns: PowerDns, observe_batch: Callable[[int], None]
-    ) -> None:
+    def __init__(self, zone: str, worklist: Worklist, powerdns: PowerDns, observe_batch: Callable[[int], None]) -> None:
         self._zone = zone
         self._worklist = worklist
         self._powerdns = powerdns

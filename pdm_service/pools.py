@@ -73,7 +73,7 @@ class PoolZones:
                     logs.event(_log, logging.WARNING, "pool zone", {"poolDomain": domain, "error": str(error)})
                 self.status[domain] = msgspec.structs.replace(before, last_error=str(error))
                 pause = uniform(*_RETRY_SECONDS)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
                 _log.exception("keeping the pool zone %s failed by a defect", domain)
                 pause = _RETRY_SECONDS[1]
             await asyncio.sleep(pause)
@@ -198,9 +198,7 @@ class PoolZones:
                 logs.event(_log, logging.WARNING, "stray delegation removed", {"fqdn": fqdn})
 
 
-def _is_delegated(
-    fqdn: str, nameservers: tuple[str, ...], ds: frozenset[str], found: dict[str, zone.RRset]
-) -> bool:
+def _is_delegated(fqdn: str, nameservers: tuple[str, ...], ds: frozenset[str], found: dict[str, zone.RRset]) -> bool:
     return all(rrset.same(found.get(rrset.type)) for rrset in zone.delegation(fqdn, nameservers, tuple(ds)))
 
 

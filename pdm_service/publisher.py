@@ -94,7 +94,7 @@ class Publisher:
             except StoreUnavailable:
                 started = 0
                 await asyncio.sleep(0.5)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
                 _log.exception("looking for work failed by a defect")
                 started = 0
             if not started:
@@ -149,7 +149,7 @@ class Publisher:
             error = str(failure)
             self.away = self.away or isinstance(failure, Unavailable)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect must not end the work for ever
             _log.exception("an attempt at %s failed by a defect", lease.allocation.fqdn)
             error = "an unexpected failure; the service's log has the details"
         finally:

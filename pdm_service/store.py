@@ -66,6 +66,7 @@ RESERVE: LiteralString = f"""
 """
 """Hold names, each for its caller: the one statement behind reserve. Returns the rows of those who won."""
 
+
 class Actor(msgspec.Struct, frozen=True):
     """Who makes a transition, for the audit trail."""
 
@@ -131,7 +132,7 @@ class Store:
     async def find(self, fqdn: str) -> Allocation | None:
         """Return the allocation as stored, an expired reservation included."""
         row = await self._row(f"SELECT {COLUMNS} FROM allocations a WHERE a.fqdn = $1", fqdn)
-        return row and allocation_of(row)
+        return allocation_of(row) if row else None
 
     async def standing(self, fqdn: str) -> State | None:
         """Return the state of a live allocation, None if the name is free."""
@@ -178,7 +179,7 @@ class Store:
         except asyncpg.UndefinedTableError as error:
             msg = "the database has no schema yet"
             raise StoreUnavailable(msg) from error
-        return row and row["version_num"]
+        return row["version_num"] if row else None
 
     async def overlapping(self, domains: Sequence[str]) -> dict[str, str]:
         """Return for each of `domains` an active allocation that it is, or lies below."""
@@ -252,7 +253,7 @@ class Store:
             """,
             fqdn, token_digest, ttl, actor.name, actor.request_id,
         )  # fmt: skip
-        return row and allocation_of(row)
+        return allocation_of(row) if row else None
 
     async def commit(
         self, fqdn: str, token_digest: bytes, addresses: Sequence[str], sovereign_fqdn: str | None, actor: Actor
@@ -274,7 +275,7 @@ class Store:
             """,
             fqdn, token_digest, addresses, sovereign_fqdn, actor.name, actor.request_id,
         )  # fmt: skip
-        return row and allocation_of(row)
+        return allocation_of(row) if row else None
 
     async def release_reserved(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
         """Delete a live reservation, which has no DNS; None if there is none (of that token, if given)."""
@@ -292,7 +293,7 @@ class Store:
             """,
             fqdn, token_digest, actor.name, actor.request_id,
         )  # fmt: skip
-        return row and allocation_of(row)
+        return allocation_of(row) if row else None
 
     async def release_active(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
         """Send an active name on its way out of DNS; None if there is none (of that token, if given)."""
@@ -311,7 +312,7 @@ class Store:
             """,
             fqdn, token_digest, actor.name, actor.request_id,
         )  # fmt: skip
-        return row and allocation_of(row)
+        return allocation_of(row) if row else None
 
     async def expire(self, kept: timedelta) -> int:
         """Delete reservations that expired longer than `kept` ago; return how many.

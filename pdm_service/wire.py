@@ -17,7 +17,7 @@ class CompatRequest(Struct, kw_only=True, rename="camel"):
     """Base of the bodies on the compatibility routes, where unknown fields are ignored."""
 
 
-class Reply(Struct, kw_only=True, rename="camel", omit_defaults=True, frozen=True):
+class Reply(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """Base of all replies."""
 
 

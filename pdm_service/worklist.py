@@ -77,9 +77,7 @@ class Worklist:
                 """,
                 limit, audits, self._lease,
             )  # fmt: skip
-        return [
-            Lease(id=row["lease_id"], allocation=allocation_of(row), waited_seconds=row["waited"]) for row in rows
-        ]
+        return [Lease(id=row["lease_id"], allocation=allocation_of(row), waited_seconds=row["waited"]) for row in rows]
 
     async def published(self, lease: Lease, ds: Sequence[str], look_again: timedelta, outcome: str) -> bool:
         """Record that DNS has the name; False if the wanted state changed meanwhile."""
@@ -235,7 +233,6 @@ class Worklist:
                 statement, lease.allocation.fqdn, lease.allocation.generation, lease.id, *values
             )
         return row is not None
-
 
 
 class Writer:

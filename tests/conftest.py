@@ -74,9 +74,7 @@ def database_url(postgres: Postgres, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def new_service(
-    directory: Path, database_url: str, powerdns: PowerDNS, pool: str
-) -> Iterator[Callable[..., Service]]:
+def new_service(directory: Path, database_url: str, powerdns: PowerDNS, pool: str) -> Iterator[Callable[..., Service]]:
     """Make replicas of the service on this test's database; all end with the test."""
     made: list[Service] = []
 

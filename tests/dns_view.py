@@ -44,9 +44,7 @@ class Api:
         self._headers = {"X-API-Key": powerdns.api_key}
 
     def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
-        return httpx.request(
-            method, self._base + path, json=body, headers=self._headers, timeout=20, trust_env=False
-        )
+        return httpx.request(method, self._base + path, json=body, headers=self._headers, timeout=20, trust_env=False)
 
     def zone(self, name: str) -> dict | None:
         reply = self._call("GET", f"/zones/{name}.")

@@ -61,8 +61,10 @@ _STATEMENTS = (
     )
     """,
     # One Idempotency-Key stands for one reservation.
-    "CREATE UNIQUE INDEX allocations_idempotency ON allocations (idempotency_digest)"
-    " WHERE idempotency_digest IS NOT NULL",
+    """
+    CREATE UNIQUE INDEX allocations_idempotency ON allocations (idempotency_digest)
+     WHERE idempotency_digest IS NOT NULL
+    """,
     "CREATE INDEX allocations_due ON allocations (due_at) WHERE due_at IS NOT NULL",
     "CREATE INDEX allocations_unsettled ON allocations (due_at) WHERE dns_state IN ('pending', 'removing')",
     "CREATE INDEX allocations_expiry ON allocations (expires_at) WHERE expires_at IS NOT NULL",

@@ -6,7 +6,7 @@ from random import getrandbits
 from time import perf_counter
 from typing import Any
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Send
 
 from pdm_service import logs
 from pdm_service.api import problems
@@ -29,7 +29,7 @@ class Edge:
         self._metrics = metrics
         self._log = logs.AccessLog()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -50,7 +50,7 @@ class Edge:
         try:
             if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
                 if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
-                    raise UnsupportedMediaType(_NOT_JSON)  # noqa: TRY301 - answered like the others
+                    raise UnsupportedMediaType(_NOT_JSON)
                 receive = _in_time(receive)
             await self._app(scope, receive, answer)
         except PdmError as error:

@@ -20,9 +20,7 @@ def handlers(
     @get("/healthz")
     async def healthz() -> Response[Health]:
         healthy = await database_ready()
-        health = Health(
-            status="ok" if healthy else "unhealthy", managed_domains=sorted(pool_domains), registrars=[]
-        )
+        health = Health(status="ok" if healthy else "unhealthy", managed_domains=sorted(pool_domains), registrars=[])
         return Response(health, status_code=200 if healthy else 503, headers=_retry(ok=healthy))
 
     @get("/readyz")

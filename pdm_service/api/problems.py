@@ -29,9 +29,7 @@ _WORDS = {
 
 def problem(code: str, status: int, detail: str) -> Problem:
     """Return the body of an error reply."""
-    return Problem(
-        error=code, detail=detail, type=_TYPES + code, title=HTTPStatus(status).phrase, status=status
-    )
+    return Problem(error=code, detail=detail, type=_TYPES + code, title=HTTPStatus(status).phrase, status=status)
 
 
 def headers(error: PdmError) -> dict[str, str]:

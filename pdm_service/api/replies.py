@@ -59,4 +59,3 @@ def actor() -> Actor:
 def committed(allocation: Allocation, tell: Tell) -> Response[AllocationReply]:
     """Answer a commit: 200 if DNS has it, else 202."""
     return Response(tell(allocation), status_code=200 if allocation.dns_state is DnsState.PUBLISHED else 202)
-

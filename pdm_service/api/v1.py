@@ -66,9 +66,7 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     async def commit(data: CommitRequest) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         addresses = _addresses(data)
-        allocation = await allocator.commit(
-            fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor()
-        )
+        allocation = await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
         return committed(allocation, tell)
 
     @post("/v1/release", status_code=200)
@@ -156,9 +154,7 @@ def platform(nameservers: tuple[str, ...], pools: dict[str, PoolStatus]) -> list
 
 def checked(verdict: Verdict) -> CheckReply:
     """Return the reply that tells whether a name is free."""
-    return CheckReply(
-        available=verdict.reason is None, reason=verdict.reason, detail=verdict.detail, fqdn=verdict.fqdn
-    )
+    return CheckReply(available=verdict.reason is None, reason=verdict.reason, detail=verdict.detail, fqdn=verdict.fqdn)
 
 
 def _pool(domain: str, status: PoolStatus, nameservers: tuple[str, ...]) -> PoolReply:

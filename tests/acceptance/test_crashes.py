@@ -70,9 +70,11 @@ def _assert_same_set(service: Service, api: Api, alive: set[str], gone: set[str]
 
     def settled() -> bool:
         listed = service.client.get("/v1/allocations", params={"limit": 500}).json()["allocations"]
-        return {one["fqdn"] for one in listed if one["dns"]["state"] == "published"} == wanted == {
-            one["fqdn"] for one in listed
-        }
+        return (
+            {one["fqdn"] for one in listed if one["dns"]["state"] == "published"}
+            == wanted
+            == {one["fqdn"] for one in listed}
+        )
 
     eventually(settled, 25, "all allocations to be published, and no other to be there")
     assert api.delegations(pool) == {fqdn: {"NS", "DS"} for fqdn in wanted}

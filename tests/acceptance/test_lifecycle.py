@@ -23,9 +23,7 @@ def resolver(directory: Path, service: Service, api: Api, powerdns: PowerDNS) ->
     server.stop()
 
 
-def test_a_name_lives_from_check_to_gone(
-    service: Service, api: Api, powerdns: PowerDNS, resolver: Resolver
-) -> None:
+def test_a_name_lives_from_check_to_gone(service: Service, api: Api, powerdns: PowerDNS, resolver: Resolver) -> None:
     """A committed name resolves as secure data with its DS in the parent; a released one is gone everywhere."""
     label = name("omantel")
     fqdn = f"{label}.{service.pool}"

@@ -112,16 +112,16 @@ def test_old_holders_can_do_nothing(service: Service) -> None:
     assert service.get(label).json()["state"] == "active"
 
 
-def test_the_sweeper_never_takes_what_was_reserved_anew(
-    service: Service, database_url: str, powerdns: object
-) -> None:
+def test_the_sweeper_never_takes_what_was_reserved_anew(service: Service, database_url: str, powerdns: object) -> None:
     """Expiry, sweeping and a fresh reserve of one name, interleaved at will, keep the fresh one."""
     sweep = "DELETE FROM allocations WHERE state = 'reserved' AND expires_at < now() - $1::interval"
 
     async def contest(label: str) -> None:
         one, two = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
         try:
-            await one.execute("UPDATE allocations SET expires_at = now() - interval '2 hours' WHERE subdomain = $1", label)
+            await one.execute(
+                "UPDATE allocations SET expires_at = now() - interval '2 hours' WHERE subdomain = $1", label
+            )
             # The sweeper stands before the row while the name is being reserved anew.
             await one.execute("BEGIN")
             await one.execute("SELECT FROM allocations WHERE subdomain = $1 FOR UPDATE", label)
