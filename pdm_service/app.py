@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
+_STOP_SECONDS = 5.0
 _PUBLISHER_CONNECTIONS = 6
 _EXPIRED_KEPT = timedelta(hours=1)
 _HOUSEKEEPING_SECONDS = 60
@@ -130,7 +131,8 @@ class Service:
         try:
             yield
         finally:
-            await self.publisher.stop(self._settings.drain.total_seconds())
+            # Requests have been answered by now; what still runs can also go on elsewhere.
+            await self.publisher.stop(_STOP_SECONDS)
             for task in (publishing, *background):
                 task.cancel()
             await asyncio.gather(publishing, *background, return_exceptions=True)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import asyncpg
@@ -36,6 +37,28 @@ def serve() -> None:
 def run_migrations() -> None:
     """Run pending migrations under a lock."""
     uvloop.run(_migrate(_settings()))
+
+
+@main.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory to keep the data in; by default one of yours for state.",
+)
+def dev(data: Path | None) -> None:
+    """Run everything on this machine until Ctrl-C; the data is kept between starts."""
+    # Only here and below: the image of the service does not carry what the development servers need.
+    from pdm_service.dev import run  # noqa: PLC0415
+
+    sys.exit(run.run(data))
+
+
+@main.command("demo")
+def run_demo() -> None:
+    """Start everything, tell the story of one name step by step, and leave nothing behind."""
+    from pdm_service.dev import demo  # noqa: PLC0415
+
+    sys.exit(demo.run())
 
 
 def _settings() -> Settings:

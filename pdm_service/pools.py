@@ -12,13 +12,13 @@ from pdm_service import logs, names, zone
 from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers, NotSeen
-from pdm_service.powerdns import PowerDns, PowerDnsError, ZoneSettings
+from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
 from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)
-_WRITER_SECONDS = 30.0
+_WRITER_SECONDS = 2 * RECTIFY_SECONDS
 _RETRY_SECONDS = (1.0, 5.0)
 
 
@@ -116,24 +116,23 @@ class PoolZones:
 
     async def _adjust(self, name: str, seen: ZoneSettings) -> list[str]:
         changed = []
-        wanted = {
-            key: value for key, value in zone.POOL_SETTINGS.items() if getattr(seen, key) != value
-        }  # fmt: skip
-        # Only denials that rest on stored order need a rectify when they change.
-        reordered = bool({"nsec3param", "nsec3narrow"} & wanted.keys())
+        metadata = await self._powerdns.metadata(name)
         unsigned = not seen.dnssec or not await self._powerdns.ds(name)
-        if unsigned:
-            await self._powerdns.change_settings(name, {"dnssec": False})
-            wanted = {"dnssec": True, **zone.POOL_SETTINGS}
-        if wanted:
-            await self._powerdns.change_settings(name, wanted)
-            changed += sorted(wanted)
+        if unsigned or any(metadata.get(kind) != values for kind, values in zone.POOL_METADATA.items()):
+            if unsigned:
+                # A server may believe in keys whose creation failed; taking them away comes before making some.
+                await self._powerdns.change_settings(name, {"dnssec": False})
+            denials = {**zone.POOL_SETTINGS, "dnssec": True}
+            del denials["api_rectify"]
+            await self._powerdns.change_settings(name, denials)
+            await self._powerdns.rectify(name)
+            # Last: it is also the mark that the steps before it are done.
+            await self._powerdns.change_settings(name, {"api_rectify": False})
+            changed.append("settings")
         soa = next((rrset for rrset in seen.sets() if rrset.type == "SOA"), None)
         if soa is None or int(soa.contents[0].split()[6]) > zone.MAX_POOL_NEGATIVE_TTL_SECONDS:
             await self._powerdns.patch(name, [_with_short_minimum(name, soa, self._nameservers[0])])
             changed.append("soa")
-        if reordered or unsigned:
-            await self._powerdns.rectify(name)
         return changed
 
     async def _is_half_made(self, name: str) -> bool:

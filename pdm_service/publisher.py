@@ -137,11 +137,12 @@ class Publisher:
 
     async def _attempt(self, lease: Lease) -> None:
         start = monotonic()
-        outcome, error = "failed", ""
+        outcome, error = "interrupted", ""
         try:
             async with asyncio.timeout(self._pace.attempt.total_seconds()):
                 outcome = await self._converge(lease)
         except TimeoutError:
+            outcome = "failed"
             error = "DNS could not be written in time"
         except LeaseLost:
             outcome = "superseded"
@@ -151,6 +152,7 @@ class Publisher:
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
             _log.exception("an attempt at %s failed by a defect", lease.allocation.fqdn)
+            outcome = "failed"
             error = "an unexpected failure; the service's log has the details"
         finally:
             # Also when cancelled: a lease that is not given back holds the name until it ends.
@@ -165,7 +167,7 @@ class Publisher:
                 delay = _delay(backoff, allocation.attempts + 1)
                 recorded = await self._worklist.failed(lease, error, timedelta(seconds=delay))
                 asyncio.get_running_loop().call_later(delay, self._signals.work.set)
-            if outcome == "superseded" or not recorded:
+            if outcome in {"superseded", "interrupted"} or not recorded:
                 await self._worklist.give_up(lease)
                 self._signals.work.set()
         except StoreUnavailable:

@@ -26,6 +26,13 @@ POOL_SETTINGS = {
     "nsec3narrow": True,
     "soa_edit_api": "INCREASE",
 }
+POOL_METADATA = {
+    "API-RECTIFY": ["0"],
+    "NSEC3PARAM": ["1 0 0 -"],
+    "NSEC3NARROW": ["1"],
+    "SOA-EDIT-API": ["INCREASE"],
+}
+"""What POOL_SETTINGS look like once they are made."""
 
 
 class RRset(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,10 @@ class Api:
         reply = self._call("GET", f"/zones/{name}.")
         return None if reply.status_code == 404 else reply.raise_for_status().json()
 
+    def metadata(self, name: str) -> dict[str, list[str]]:
+        found = self._call("GET", f"/zones/{name}./metadata").raise_for_status().json()
+        return {entry["kind"]: entry["metadata"] for entry in found}
+
     def keys(self, name: str) -> list[dict]:
         return self._call("GET", f"/zones/{name}./cryptokeys").raise_for_status().json()
 

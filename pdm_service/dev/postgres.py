@@ -217,7 +217,7 @@ class Postgres(Process):
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _inhabitants(self) -> list[int]:
-        """Processes that work in the data directory, as every process of PostgreSQL does."""
+        """Return the processes that work in the data directory, as every process of PostgreSQL does."""
         data = os.path.realpath(self._data)
         found = []
         for entry in filter(str.isdigit, os.listdir("/proc")):
