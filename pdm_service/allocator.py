@@ -19,6 +19,7 @@ from pdm_service.errors import (
     OverlapsAllocation,
     PdmError,
     ReservedName,
+    StoreUnavailable,
     TokenMismatch,
     UnsupportedPool,
 )
@@ -224,18 +225,17 @@ class Allocator:
 
     async def _outcome(self, allocation: Allocation) -> Allocation | None:
         """Return the allocation as it is once DNS has it, or after a while; None if it is gone."""
-        if allocation.settled:
-            return allocation
-        end = monotonic() + OUTCOME_SECONDS
         found: Allocation | None = allocation
+        end = monotonic() + OUTCOME_SECONDS
         with self._signals.awaiting(allocation.fqdn) as event:
             self._signals.work.set()
-            while (left := end - monotonic()) > 0:
+            while found and found.id == allocation.id and not found.settled and (left := end - monotonic()) > 0:
                 await until(event, min(left, _LOOK_AGAIN_SECONDS))
                 event.clear()
-                found = await self._store.find(allocation.fqdn)
-                if found is None or found.id != allocation.id or found.settled:
-                    break
+                try:
+                    found = await self._store.find(allocation.fqdn)
+                except StoreUnavailable:
+                    break  # what the caller asked for is stored, which is what 202 says
         return found
 
     # --- looking -----------------------------------------------------------------------------------

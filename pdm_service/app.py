@@ -13,7 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from pdm_service import __version__
 from pdm_service.allocator import Allocator
 from pdm_service.api import compat, operations, problems, v1
-from pdm_service.api.edge import Edge
+from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
 from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
@@ -29,7 +29,6 @@ from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 * 1024
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
 _STOP_SECONDS = 5.0

@@ -74,6 +74,7 @@ class Publisher:
         self._metrics = metrics
         self._parents: dict[str, ParentZone] = {}
         self._attempts: set[asyncio.Task[None]] = set()
+        self._audits = 0
         self._stopping = False
         self.away = False
 
@@ -114,8 +115,9 @@ class Publisher:
         free = _ATTEMPTS_AT_ONCE - len(self._attempts)
         if free <= 0 or self.away:
             return 0
-        leases = await self._worklist.lease(free, min(free, _AUDITS_AT_ONCE))
+        leases = await self._worklist.lease(free, min(free, _AUDITS_AT_ONCE - self._audits))
         for lease in leases:
+            self._audits += _is_audit(lease)
             attempt = asyncio.create_task(self._attempt(lease))
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
@@ -173,8 +175,9 @@ class Publisher:
         except StoreUnavailable:
             pass  # the lease ends by itself, and the row is still due
         self._signals.outcome(allocation.fqdn)
-        if len(self._attempts) >= _ATTEMPTS_AT_ONCE:
-            self._signals.work.set()
+        self._audits -= _is_audit(lease)
+        if _is_audit(lease) or len(self._attempts) >= _ATTEMPTS_AT_ONCE:
+            self._signals.work.set()  # a place is free
         self._metrics.attempt(outcome, seconds)
         fields: dict[str, object] = {
             "fqdn": allocation.fqdn,
@@ -229,7 +232,8 @@ class Publisher:
             if seen:
                 await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
                 await self._powerdns.delete_zone(want.zone)
-            await self._create(want)
+            if not await self._create(want):
+                raise PowerDnsError(f"{want.zone} appeared while it was being created")
         if ds := await self._powerdns.ds(want.zone):
             return ds
         msg = f"PowerDNS made {want.zone} without a key"
@@ -297,6 +301,10 @@ class Publisher:
         if name not in self._parents:
             self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
         return self._parents[name]
+
+
+def _is_audit(lease: Lease) -> bool:
+    return lease.allocation.dns_state is DnsState.PUBLISHED
 
 
 def _delay(backoff: tenacity.wait.wait_base, attempt: int) -> float:

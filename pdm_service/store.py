@@ -182,11 +182,11 @@ class Store:
         return row["version_num"] if row else None
 
     async def overlapping(self, domains: Sequence[str]) -> dict[str, str]:
-        """Return for each of `domains` an active allocation that it is, or lies below."""
+        """Return for each of `domains` a live allocation that it is, or lies below."""
         rows = await self._rows(
-            """
+            f"""
             SELECT d.name, a.fqdn FROM unnest($1::text[], $2::text[], $3::text[]) AS d (name, low, high)
-              JOIN allocations a ON a.span @> name_span(d.low, d.high)
+              JOIN allocations a ON a.span @> name_span(d.low, d.high) AND {_LIVE}
             """,
             list(domains), *map(list, zip(*map(names.span, domains), strict=True)),
         )  # fmt: skip

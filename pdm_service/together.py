@@ -37,6 +37,9 @@ class Together(Generic[Question, Answer]):
             try:
                 found = await self._ask([question for question, _ in asked])
             except Exception as error:  # noqa: BLE001 - each asker gets it
+                # Also those who came meanwhile: their wait has been as long as a wait may be.
+                asked += self._waiting
+                self._waiting = []
                 found = [error] * len(asked)
             for (_, answer), value in zip(asked, found, strict=True):
                 if answer.done():

@@ -10,12 +10,15 @@ from litestar.types import ASGIApp, Message, Receive, Send
 
 from pdm_service import logs
 from pdm_service.api import problems
-from pdm_service.errors import PdmError, RequestTimeout, UnsupportedMediaType
+from pdm_service.errors import PayloadTooLarge, PdmError, RequestTimeout, UnsupportedMediaType
 from pdm_service.metrics import Metrics
 
 BODY_SECONDS = 8.0
 """How long a request's body may take to arrive."""
 
+MAX_BODY_BYTES = 64 * 1024
+
+_TOO_LARGE = "a body may have 64 KiB"
 _NOT_JSON = "send the body as application/json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON = re.compile(rb"\s*application/(?:[a-z0-9.+-]*\+)?json\s*(?:;.*)?", re.IGNORECASE)
@@ -48,7 +51,10 @@ class Edge:
             await send(message)
 
         try:
-            if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+            length = headers.get(b"content-length", b"0")
+            if b"transfer-encoding" in headers or length != b"0":
+                if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
+                    raise PayloadTooLarge(_TOO_LARGE)
                 if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
                     raise UnsupportedMediaType(_NOT_JSON)
                 receive = _in_time(receive)

@@ -92,12 +92,14 @@ def _tell(directory: Path, interruption: Interruption) -> None:
     with Stack(directory, _ports(), _databases(), api_key=secrets.token_hex(16), durable=False, before=before) as stack:
         story = Story(stack, terminal)
         try:
-            for number, step in enumerate(story.steps(), 1):
+            for number, (title, step) in enumerate(story.steps(), 1):
                 interruption.check()
-                terminal.title(f"{number}. {step.__doc__}")
+                terminal.title(f"{number}. {title}")
                 step()
         except httpx.HTTPError as error:
             raise NotAsTold(f"the service did not answer: {error}") from error
+        except (KeyError, ValueError) as error:
+            raise NotAsTold(f"not as told: an answer is not of the shape that the contract says ({error!r})") from error
         finally:
             story.client.close()
             terminal.remark("\nstopping everything")
@@ -141,7 +143,7 @@ class Terminal:
 
 
 class Story:
-    """The steps, in the order of `steps`; the first line of each docstring is what the reader is told."""
+    """The life of the name against a running stack."""
 
     def __init__(self, stack: Stack, terminal: Terminal) -> None:
         self._stack = stack
@@ -150,33 +152,33 @@ class Story:
         self._ds: list[str] = []
         self.client = httpx.Client(base_url=stack.program.url, timeout=_CALL_SECONDS, trust_env=False)
 
-    def steps(self) -> list[Callable[[], None]]:
-        """Return all steps in order."""
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        """Return what the reader is told of each step, and the step."""
         return [
-            self.check,
-            self.reserve,
-            self.commit,
-            self.resolve,
-            self.delegation,
-            self.validate,
-            self.refuse,
-            self.release,
-            self.gone,
+            ("Is the name free?", self._find_free),
+            ("Hold it for half an hour; DNS is not touched.", self._hold),
+            ("Publish it: zone, records, and the delegation with its DS.", self._publish),
+            ("The nameserver answers for the apex, the console, and any other name below.", self._resolve),
+            (
+                "The parent zone vouches for the child's key: only the parent answers a question for DS.",
+                self._look_at_parent,
+            ),
+            ("A resolver that trusts only the pool zone's key finds the answer secure (flag ad).", self._validate),
+            ("A second caller who wants the same name is refused.", self._refuse),
+            ("Give it back: the delegation goes first, then the zone.", self._give_back),
+            ("All gone: in DNS, in the parent, for the resolver; and the name is free again.", self._look_again),
         ]
 
-    def check(self) -> None:
-        """Is the name free?"""
+    def _find_free(self) -> None:
         expect(self._check().get("available") is True, f"{FQDN} should be free")
 
-    def reserve(self) -> None:
-        """Hold it for half an hour; DNS is not touched."""
+    def _hold(self) -> None:
         status, body = self._reserve("wizard")
         expect(status == 201 and body["state"] == "reserved", "the reservation should be granted")
         self._token = body[_TOKEN]
         expect(self._authoritative(FQDN, "A").status == "NXDOMAIN", "a reserved name should not be in DNS yet")
 
-    def commit(self) -> None:
-        """Publish it: zone, records, and the delegation with its DS."""
+    def _publish(self) -> None:
         body = {"fqdn": FQDN, _TOKEN: self._token, "loadBalancerIP": ADDRESS}
         status, _ = self._call("POST", "/v1/commit", body)
         expect(status in {200, 202}, "the commit should be accepted")
@@ -184,37 +186,32 @@ class Story:
         expect(found["dns"]["state"] == "published", "the name should be published")
         self._ds = [_plain(ds) for ds in found["dnssec"]["ds"]]
 
-    def resolve(self) -> None:
-        """The nameserver answers for the apex, the console, and any other name below."""
+    def _resolve(self) -> None:
         for name in (FQDN, CONSOLE, f"gitea.{FQDN}", f"shop.{FQDN}"):
             expect(self._authoritative(name, "A").records == [ADDRESS], f"{name} should be at {ADDRESS}")
 
-    def delegation(self) -> None:
-        """The parent zone vouches for the child's key: only the parent answers a question for DS."""
+    def _look_at_parent(self) -> None:
         found = self._authoritative(FQDN, "DS").records
         expect(sorted(found) == sorted(self._ds) != [], "the parent should hold the DS that the service told")
 
-    def validate(self) -> None:
-        """A resolver that trusts only the pool zone's key finds the answer secure (flag ad)."""
+    def _validate(self) -> None:
         answer = self._dig(self._stack.ports.resolver, CONSOLE, "A")
         expect("ad" in answer.flags and answer.records == [ADDRESS], f"{CONSOLE} should be secure")
         if shutil.which("delv"):
             self._delv()
 
-    def refuse(self) -> None:
-        """A second caller who wants the same name is refused."""
+    def _refuse(self) -> None:
         status, body = self._reserve("somebody-else")
         expect(status == 409 and body["error"] == "conflict", "the second caller should be refused")
 
-    def release(self) -> None:
-        """Give it back: the delegation goes first, then the zone."""
+    def _give_back(self) -> None:
         status, _ = self._call("POST", "/v1/release", {"fqdn": FQDN})
         expect(status in {200, 202}, "the release should be accepted")
-        gone = wait_until(lambda: self.client.get(f"/v1/allocations/{FQDN}").status_code == 404, _SETTLE_SECONDS)
-        expect(gone, f"{FQDN} should be gone within {_SETTLE_SECONDS:.0f} s")
+        wait_until(lambda: self.client.get(f"/v1/allocations/{FQDN}").status_code == 404, _SETTLE_SECONDS)
+        status, _ = self._call("GET", f"/v1/allocations/{FQDN}")
+        expect(status == 404, f"{FQDN} should be gone within {_SETTLE_SECONDS:.0f} s")
 
-    def gone(self) -> None:
-        """All gone: in DNS, in the parent, for the resolver; and the name is free again."""
+    def _look_again(self) -> None:
         expect(self._authoritative(CONSOLE, "A").status == "NXDOMAIN", f"{CONSOLE} should not exist any more")
         expect(not self._authoritative(FQDN, "DS").records, "the parent should hold no DS any more")
         denial = self._dig(self._stack.ports.resolver, CONSOLE, "A")
@@ -238,8 +235,7 @@ class Story:
         return self._call("GET", f"/v1/allocations/{FQDN}")[1]
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        url = f"'{self.client.base_url}{path}'".replace("/'", "'").replace("//v1", "/v1")
-        words = ["curl", url]
+        words = [f"curl '{self._stack.program.url}{path}'"]
         if body is not None:
             told = json.dumps(_without_secret(body), separators=(",", ":"))
             words += ["-H 'Content-Type: application/json'", f"-d '{told}'"]
@@ -268,8 +264,8 @@ class Story:
     def _delv(self) -> None:
         anchors = self._stack.directory / "anchors.conf"
         keys = [key.split(None, 6) for key in self._stack.trust_anchors()]
-        lines = [f'{zone} static-key {flags} {protocol} {algorithm} "{key}";' for zone, _, _, flags, protocol, algorithm, key in keys]
-        anchors.write_text("trust-anchors {\n" + "\n".join(lines) + "\n};\n")
+        lines = [f'{zone} static-key {" ".join(numbers)} "{key}";' for zone, _, _, *numbers, key in keys]
+        anchors.write_text("\n".join(["trust-anchors {", *lines, "};"]))
         where = ["@127.0.0.1", "-p", str(self._stack.ports.resolver), "-a", str(anchors), f"+root={POOL}"]
         text = self._program(["delv", *where, CONSOLE, "A"])
         self._terminal.answer(text.strip())
@@ -297,7 +293,7 @@ def expect(condition: bool, sentence: str) -> None:  # noqa: FBT001 - as `assert
 
 
 def _without_secret(body: dict[str, Any]) -> dict[str, Any]:
-    return {key: f"{value[:_TOKEN_SHOWN]}…" if key == _TOKEN else value for key, value in body.items()}
+    return {key: f"{value[:_TOKEN_SHOWN]}..." if key == _TOKEN else value for key, value in body.items()}
 
 
 def _told(body: dict[str, Any]) -> str:
@@ -320,4 +316,4 @@ def _plain(data: str) -> str:
 
 def _shortened(line: str) -> str:
     text = re.sub(r"\s+", " ", line)
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]} ..."

@@ -6,11 +6,11 @@ What it is for, on which ports and for how long is left to `pdm dev` and `pdm de
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -25,6 +25,8 @@ from dns.rdtypes.ANY.DNSKEY import DNSKEY
 from pdm_service.dev.postgres import with_connection
 from pdm_service.dev.process import _STARTER, _die_with_parent
 from pdm_service.dev.servers import Postgres, PowerDNS, Process, Resolver, ServerFailed, account, wait_until
+
+T = TypeVar("T")
 
 POOL_DOMAINS = ("omani.works", "openova.io")
 NAMESERVERS = ("ns1.openova.io", "ns2.openova.io", "ns3.openova.io")
@@ -147,7 +149,7 @@ class Stack:
     resolver: Resolver
     database_url: str
 
-    def __init__(  # noqa: D417 - the others speak for themselves
+    def __init__(
         self,
         directory: Path,
         ports: Ports,
@@ -169,9 +171,6 @@ class Stack:
     def __enter__(self) -> Self:
         try:
             self._start()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self.stop()
-            raise ServerFailed(f"the database cannot be used: {str(error).splitlines()[0]}") from error
         except BaseException:
             self.stop()
             raise
@@ -199,7 +198,7 @@ class Stack:
         self._run("the service", self.program)
         self._before("the pool zones")
         self._await_pool_zones()
-        stubs = {zone: ("127.0.0.1", self.ports.dns) for zone in POOL_DOMAINS}
+        stubs = dict.fromkeys(POOL_DOMAINS, ("127.0.0.1", self.ports.dns))
         self.resolver = Resolver(
             self.directory / "resolver", self.ports.resolver, stubs=stubs, anchors=self.trust_anchors()
         )
@@ -233,18 +232,15 @@ class Stack:
     def _database(self, server: str, name: str) -> tuple[str, bool]:
         """Make a database if it is not there; return its DSN, and whether it was made now."""
         try:
-            made = with_connection(server, partial(_create_database, name=name))
+            made = _connected(server, partial(_create_database, name=name))
         except asyncpg.InsufficientPrivilegeError as error:
-            raise ServerFailed(
-                f"the account in PDM_DATABASE_URL may not create the database {name} there: "
-                f"create it, or give the account the right to create databases"
-            ) from error
+            raise ServerFailed(f"the account in PDM_DATABASE_URL may not create the database {name} there") from error
         if made and not self._databases.kept and self._databases.server:
             self._stops.callback(self._drop, server, name)
         return urlsplit(server)._replace(path=f"/{name}").geturl(), made
 
     def _drop(self, server: str, name: str) -> None:
-        with_connection(server, lambda connection: connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        _connected(server, lambda connection: connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
     # --- the program -----------------------------------------------------------------------------
 
@@ -289,6 +285,15 @@ class Stack:
         return [key for key in keys if key.flags & _SECURE_ENTRY_POINT]
 
 
+def _connected(dsn: str, work: Callable[["asyncpg.Connection[Any]"], Awaitable[T]]) -> T:
+    try:
+        return with_connection(dsn, work)
+    except asyncpg.InsufficientPrivilegeError:
+        raise
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ServerFailed(f"the database cannot be used: {error or type(error).__name__}") from error
+
+
 async def _create_database(connection: "asyncpg.Connection[Any]", name: str) -> bool:
     if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name):
         return False
@@ -302,4 +307,4 @@ def _holds_allocations(dsn: str) -> bool:
             return False
         return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM allocations)"))
 
-    return with_connection(dsn, holds)
+    return _connected(dsn, holds)
