@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from typing import Any
 
 import uvicorn
@@ -73,4 +74,7 @@ async def serve(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     logs.announce("listening", {"host": settings.host, "port": settings.port})
+    # The server raises the signal that ended it once more when it is done: a drained end is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     await uvicorn.Server(config).serve()

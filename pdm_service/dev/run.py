@@ -67,6 +67,7 @@ def run(data: Path | None) -> int:
         with _lock(directory):
             return _serve(directory, interruption)
     except Interrupted:
+        print("\nstopped", flush=True)
         return 0
     except ServerFailed as error:
         print(f"pdm dev: {error}", file=sys.stderr)
