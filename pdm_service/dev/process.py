@@ -9,7 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -123,12 +123,14 @@ def spawn(
     log: Path,
     *,
     on_our_death: signal.Signals = signal.SIGKILL,
+    environment: Mapping[str, str] | None = None,
+    as_ourselves: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in its own process group, as `account()`, writing to `log`.
+    """Start a program in its own process group, as `account()` unless `as_ourselves`, writing to `log`.
 
     It gets `on_our_death` when we end in whatever way. Raises ServerFailed when it cannot be executed.
     """
-    who = account()
+    who = None if as_ourselves else account()
     die_with_us = partial(_die_with_parent, os.getpid(), on_our_death)
     with log.open("ab") as output:
 
@@ -137,7 +139,7 @@ def spawn(
                 [str(word) for word in command],
                 cwd=directory,
                 # Nothing of ours leaks into a server: no PG* variables, no locale, no proxies.
-                env={"PATH": _SERVER_PATH, "LC_ALL": "C"},
+                env=environment or {"PATH": _SERVER_PATH, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

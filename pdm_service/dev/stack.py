@@ -23,7 +23,7 @@ import msgspec
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
 
 from pdm_service.dev.postgres import with_connection
-from pdm_service.dev.process import _STARTER, _die_with_parent
+from pdm_service.dev.process import spawn
 from pdm_service.dev.servers import Postgres, PowerDNS, Process, Resolver, ServerFailed, account, wait_until
 
 T = TypeVar("T")
@@ -110,25 +110,16 @@ class Program(Process):
         self._await_ready(self._answers, _READY_SECONDS)
 
     def _spawn(self, command: Sequence[str | Path]) -> None:
-        # Not by `spawn`: it needs its environment, and our own account, since a virtual environment in
-        # a home is closed to others.
+        # As ourselves: a virtual environment in a home is closed to the servers' account.
         self._mark_log()
-        die_with_us = partial(_die_with_parent, os.getpid(), self.on_our_death)
-        with self.log.open("ab") as output:
-
-            def start() -> "subprocess.Popen[bytes]":
-                return subprocess.Popen(
-                    command,
-                    cwd=self.directory,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    process_group=0,
-                    preexec_fn=die_with_us,  # noqa: PLW1509 - two system calls, no lock that a thread may hold
-                )
-
-            self._child = _STARTER.submit(start).result()
+        self._child = spawn(
+            command,
+            self.directory,
+            self.log,
+            on_our_death=self.on_our_death,
+            environment=self._environment,
+            as_ourselves=True,
+        )
 
     def _answers(self) -> bool:
         try:

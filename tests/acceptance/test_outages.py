@@ -1,5 +1,6 @@
 """PowerDNS and PostgreSQL away, before, during and after."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,8 +137,6 @@ def test_start_without_powerdns(directory: Path, database_url: str, own_powerdns
 
 def test_postgresql_killed_and_back(directory: Path, powerdns: PowerDNS, pool: str) -> None:
     """Without PostgreSQL every verb answers 503 with Retry-After within 5 s; with it all goes on, nothing lost."""
-    import asyncio
-
     own = Postgres(directory / f"postgres-{pool}", free_port())
     own.start()
     service = None

@@ -95,7 +95,7 @@ def test_resolver_validates_under_its_anchors(place: Path, powerdns: PowerDNS) -
     """An answer under the right anchor is secure, under a wrong one it is bogus."""
     key = make_zone(powerdns, "right.test.", "192.0.2.3")["dnskey"]
     make_zone(powerdns, "wrong.test.", "192.0.2.4")
-    stubs = {zone: ("127.0.0.1", powerdns.dns_port) for zone in ("right.test.", "wrong.test.")}
+    stubs = dict.fromkeys(("right.test.", "wrong.test."), ("127.0.0.1", powerdns.dns_port))
     anchors = [f"{zone} IN DNSKEY {key}" for zone in stubs]
     with Resolver(place / "resolver", free_port(), stubs=stubs, anchors=anchors) as resolver:
         answer = ask(resolver.port, "right.test.")

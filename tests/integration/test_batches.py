@@ -50,6 +50,8 @@ async def parts(database_url: str, powerdns: PowerDNS, api: Api, pool: str) -> A
     worklist = Worklist(database, timedelta(seconds=20))
     client = PowerDns(powerdns.api_url, powerdns.api_key, "localhost", 8, lambda *_: None)
     yield store, worklist, client, ParentZone(pool, worklist, client, sizes.append), sizes
+    await client.close()
+    await database.close()
 
 
 async def test_one_bad_name_does_not_hold_up_the_others(parts: Parts, api: Api, pool: str) -> None:
