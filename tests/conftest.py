@@ -12,6 +12,7 @@ import pytest
 from pdm_service import migrate
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
 from tests.dns_view import Api
+from tests.eventually import eventually
 from tests.service import Service
 
 
@@ -90,8 +91,10 @@ def new_service(directory: Path, database_url: str, powerdns: PowerDNS, pool: st
 
 @pytest.fixture
 def service(new_service: Callable[..., Service]) -> Service:
-    """One running service."""
-    return new_service().start()
+    """One running service, its pool zone made."""
+    one = new_service().start()
+    eventually(one.pools_ready)
+    return one
 
 
 @pytest.fixture

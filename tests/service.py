@@ -62,6 +62,9 @@ class Service:
             return self.client.get("/readyz").status_code == 200
         return False
 
+    def pools_ready(self) -> bool:
+        return all(one["state"] == "ready" for one in self.client.get("/v1/pools").json()["pools"])
+
     def kill(self) -> None:
         """kill -9."""
         if self.process is not None:

@@ -1,13 +1,15 @@
 """The whole life of a name: by API, by DNS, and as a validating resolver sees it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pdm_service.dev.servers import PowerDNS, Resolver, free_port
+from pdm_service.dev.servers import Postgres, PowerDNS, Resolver, free_port
+from tests.conftest import new_powerdns
 from tests.dns_view import Api, ask, records, secure
-from tests.service import ADDRESS, NAMESERVERS, Service, name
+from tests.eventually import eventually
+from tests.service import ADDRESS, NAMESERVERS, Service, name, running
 
 CANONICAL = ("", "anything.", "console.", "api.", "gitea.", "harbor.")
 
@@ -78,3 +80,39 @@ def test_a_name_with_ipv6_only_has_no_a_records(service: Service, powerdns: Powe
     assert reply.json()["loadBalancerIPs"] == ["2001:db8::1", "2001:db8::2"]
     assert records(powerdns.dns_port, f"console.{label}.{service.pool}", "AAAA") == ["2001:db8::1", "2001:db8::2"]
     assert records(powerdns.dns_port, f"console.{label}.{service.pool}", "A") == []
+
+
+@pytest.fixture
+def caching(directory: Path, postgres: Postgres) -> Iterator[PowerDNS]:
+    """A PowerDNS with its caches as they come."""
+    server = new_powerdns(directory, postgres, caches=True)
+    yield server
+    server.stop()
+
+
+def test_a_name_asked_for_too_early_is_published_all_the_same(
+    directory: Path, database_url: str, caching: PowerDNS, pool: str
+) -> None:
+    """Denials in PowerDNS's caches from before a commit neither hold it up nor outlive it."""
+    with running(Service(directory, database_url, caching, pool)) as service:
+        eventually(service.pools_ready)
+        for _ in range(2):  # the second time over the caches of the first
+            label = "early"
+            fqdn = f"{label}.{pool}"
+            token = service.reserve(label).json()["reservationToken"]
+            for rtype in ("A", "DS", "DNSKEY", "SOA"):
+                assert records(caching.dns_port, fqdn, rtype) == []
+            assert service.commit(label, token).status_code == 200
+            assert records(caching.dns_port, f"console.{fqdn}", "A") == [ADDRESS]
+            assert len(records(caching.dns_port, fqdn, "DS")) == 1
+            assert service.release(label).status_code == 200
+            assert records(caching.dns_port, fqdn, "A") == []
+
+
+def test_the_settings_of_the_contract_alone_suffice(new_service: Callable[..., Service], powerdns: PowerDNS) -> None:
+    """Where the nameservers' names do not resolve yet, PowerDNS's own listener is asked."""
+    service = new_service(PDM_NAMESERVER_ADDRESSES="").start()
+    label = name()
+    token = service.reserve(label).json()["reservationToken"]
+    assert service.commit(label, token).status_code == 200
+    assert records(powerdns.dns_port, f"{label}.{service.pool}", "A") == [ADDRESS]

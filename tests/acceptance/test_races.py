@@ -3,10 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
-import asyncpg
 import pytest
+from asyncpg.pool import PoolConnectionProxy
 
+from pdm_service.database import Database
+from pdm_service.dev.servers import PowerDNS
+from pdm_service.store import Store
 from tests.dns_view import Api, records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, at_once, name
@@ -112,41 +116,33 @@ def test_old_holders_can_do_nothing(service: Service) -> None:
     assert service.get(label).json()["state"] == "active"
 
 
-def test_the_sweeper_never_takes_what_was_reserved_anew(service: Service, database_url: str, powerdns: object) -> None:
-    """Expiry, sweeping and a fresh reserve of one name, interleaved at will, keep the fresh one."""
-    sweep = "DELETE FROM allocations WHERE state = 'reserved' AND expires_at < now() - $1::interval"
-
-    async def contest(label: str) -> None:
-        one, two = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
-        try:
-            await one.execute(
-                "UPDATE allocations SET expires_at = now() - interval '2 hours' WHERE subdomain = $1", label
-            )
-            # The sweeper stands before the row while the name is being reserved anew.
-            await one.execute("BEGIN")
-            await one.execute("SELECT FROM allocations WHERE subdomain = $1 FOR UPDATE", label)
-            reserving = asyncio.create_task(asyncio.to_thread(service.reserve, label))
-            await _blocked(two, 1)
-            sweeping = asyncio.create_task(two.execute(sweep, __import__("datetime").timedelta(hours=1)))
-            three = await asyncpg.connect(database_url)
-            await _blocked(three, 2)
-            await three.close()
-            await one.execute("COMMIT")
-            reply = await reserving
-            await sweeping
-            assert reply.status_code == 201
-            assert service.commit(label, reply.json()["reservationToken"]).status_code == 200
-        finally:
-            await one.close()
-            await two.close()
-
+async def test_the_sweeper_never_takes_what_was_reserved_anew(
+    service: Service, database_url: str, powerdns: PowerDNS
+) -> None:
+    """The sweeper that waits before an expired row while that is being reserved anew leaves the new reservation alone."""
     label = name()
-    service.reserve(label, ttlSeconds=1)
-    asyncio.run(contest(label))
-    assert records(powerdns.dns_port, f"{label}.{service.pool}", "A") == [ADDRESS]  # type: ignore[attr-defined]
+    assert (await asyncio.to_thread(service.reserve, label)).status_code == 201
+    database = Database(database_url, 3)
+    await database.open()
+    async with database.connection() as holder, database.connection() as watcher:
+        await holder.execute("UPDATE allocations SET expires_at = now() - interval '2 hours'")
+        await holder.execute("BEGIN")
+        await holder.execute("SELECT FROM allocations FOR UPDATE")
+        reserving = asyncio.create_task(asyncio.to_thread(service.reserve, label))
+        await _blocked(watcher, 1)
+        sweeping = asyncio.create_task(Store(database).expire(timedelta(hours=1)))
+        await _blocked(watcher, 2)
+        await holder.execute("COMMIT")
+        reply = await reserving
+        assert await sweeping == 0
+    await database.close()
+    assert reply.status_code == 201
+    commit = await asyncio.to_thread(service.commit, label, reply.json()["reservationToken"])
+    assert commit.status_code == 200
+    assert records(powerdns.dns_port, f"{label}.{service.pool}", "A") == [ADDRESS]
 
 
-async def _blocked(connection: asyncpg.Connection, count: int) -> None:
+async def _blocked(connection: PoolConnectionProxy, count: int) -> None:
     """Return once that many statements wait for a lock."""
     async with asyncio.timeout(5):
         while True:

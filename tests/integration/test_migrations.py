@@ -1,0 +1,76 @@
+"""The schema: made by many at once, and in step with the code."""
+
+import asyncio
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from pdm_service import migrate
+from pdm_service.dev.servers import Postgres
+from pdm_service.model import Allocation, DnsState, Mode, State
+from tests.service import PDM
+
+REPLICAS = 4
+
+
+@pytest.fixture
+def empty(postgres: Postgres) -> Iterator[str]:
+    """A database without a schema."""
+    name = f"pdm_{uuid.uuid4().hex[:12]}"
+    postgres.create_database(name)
+    yield postgres.dsn(name)
+    postgres.drop_database(name)
+
+
+def test_migrate_by_many_at_once_runs_each_step_once(empty: str) -> None:
+    """Replicas that start together on an empty database queue for the lock, and all find the schema."""
+    environment = {
+        "PDM_DATABASE_URL": empty,
+        "PDM_PDNS_BASE_URL": "http://127.0.0.1:9",
+        "PDM_PDNS_API_KEY": "k",
+    }
+    started = [subprocess.Popen([PDM, "migrate"], env=environment, stderr=subprocess.PIPE) for _ in range(REPLICAS)]
+    logs = [process.communicate(timeout=60)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0] * REPLICAS, logs
+    assert sum('"before":null' in log for log in logs) == 1
+    assert asyncio.run(migrate.migrate(empty)) == (migrate.head(), migrate.head())
+
+
+async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) -> None:
+    """States and modes of the CHECKs are those of the enumerations; columns are the fields of an allocation."""
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch("SELECT conname, pg_get_constraintdef(oid) AS text FROM pg_constraint")
+    checks = {row["conname"]: set(re.findall(r"'([a-z-]+)'::text", row["text"])) for row in rows}
+    columns = {
+        row["column_name"]
+        for row in await connection.fetch(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'allocations'"
+        )
+    }
+    await connection.close()
+    assert checks["allocations_state"] == {state.value for state in State}
+    assert checks["allocations_mode"] == {mode.value for mode in Mode}
+    assert checks["allocations_dns"] == {state.value for state in (*State, *DnsState)}
+    assert columns - set(Allocation.__struct_fields__) == {"span", "due_at", "lease_id", "lease_until"}
+
+
+def test_serve_with_faults_in_its_settings_names_each_and_exits_2() -> None:
+    """A wrong or missing setting stops the start with a line that names it."""
+    ended = subprocess.run(
+        [PDM, "serve"],
+        env={"PORT": "x", "PDM_PDNS_API_KEY": "k"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == [
+        "PORT",
+        "PDM_DATABASE_URL",
+        "PDM_PDNS_BASE_URL",
+    ]
