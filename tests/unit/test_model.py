@@ -1,0 +1,119 @@
+"""Allocations: which refusal a verb meets, by state, token and values."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from pdm_service.errors import (
+    AlreadyActive,
+    Conflict,
+    NotFound,
+    PdmError,
+    ReservationExpired,
+    TokenMismatch,
+)
+from pdm_service.model import (
+    Allocation,
+    DnsState,
+    Mode,
+    State,
+    refused_commit,
+    refused_hold,
+)
+
+ADDRESSES = ("192.0.2.1", "2001:db8::1")
+SOVEREIGN = "acme.omani.works"
+SAME, OTHER_ADDRESS, OTHER_NAME, NO_NAME = (
+    (ADDRESSES, SOVEREIGN),
+    (("192.0.2.2",), SOVEREIGN),
+    (ADDRESSES, "other.omani.works"),
+    (ADDRESSES, None),
+)
+RESERVED, ACTIVE, RELEASING = State.RESERVED, State.ACTIVE, State.RELEASING
+
+
+def allocation(state: State = ACTIVE, dns: DnsState = DnsState.PENDING, *, expired: bool = False) -> Allocation:
+    now = datetime.now(UTC)
+    return Allocation(
+        id=uuid4(), fqdn="acme.omani.works", mode=Mode.POOL, pool_domain="omani.works", subdomain="acme", state=state,
+        expired=expired, created_by=None, reserved_at=now, expires_at=None, committed_at=now, token_digest=b"",
+        token_nonce=None, idempotency_digest=None, request_digest=None, sovereign_fqdn=SOVEREIGN,
+        load_balancer_ips=ADDRESSES, ds=(), dns_state=dns, dns_error=None, dns_updated_at=now, generation=1, attempts=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [SAME, OTHER_ADDRESS, OTHER_NAME, NO_NAME])
+@pytest.mark.parametrize(
+    ("state", "token_matches", "expected"),
+    [
+        (None, False, NotFound),
+        (RESERVED, False, TokenMismatch),
+        (ACTIVE, False, TokenMismatch),
+        (RELEASING, False, TokenMismatch),
+        (RESERVED, True, ReservationExpired),
+        (RELEASING, True, Conflict),
+    ],
+)
+def test_refused_commit_whatever_the_values(
+    state: State | None, token_matches: bool, expected: type[PdmError], values: tuple[tuple[str, ...], str | None]
+) -> None:
+    """Only the holder of an active name is told anything about values; all others hear of state and token."""
+    found = state and allocation(state, expired=state is RESERVED)
+    addresses, sovereign = values
+    refusal = refused_commit(found, token_matches=token_matches, addresses=addresses, sovereign_fqdn=sovereign)
+    assert type(refusal) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (SAME, None),
+        ((ADDRESSES[::-1], SOVEREIGN), None),
+        (OTHER_ADDRESS, AlreadyActive),
+        ((ADDRESSES[:1], SOVEREIGN), AlreadyActive),
+        (((*ADDRESSES, "192.0.2.2"), SOVEREIGN), AlreadyActive),
+        (OTHER_NAME, AlreadyActive),
+        (NO_NAME, AlreadyActive),
+    ],
+)
+def test_refused_commit_of_an_active_name(
+    values: tuple[tuple[str, ...], str | None], expected: type[PdmError] | None
+) -> None:
+    """The same commit again is no error, whatever the order of its addresses; other values are."""
+    addresses, sovereign = values
+    refusal = refused_commit(allocation(), token_matches=True, addresses=addresses, sovereign_fqdn=sovereign)
+    assert (type(refusal) if refusal else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "token_matches", "expected"),
+    [
+        (None, False, NotFound),
+        (RESERVED, False, TokenMismatch),
+        (ACTIVE, False, TokenMismatch),
+        (RELEASING, False, TokenMismatch),
+        (RESERVED, True, ReservationExpired),
+        (ACTIVE, True, AlreadyActive),
+        (RELEASING, True, Conflict),
+    ],
+)
+def test_refused_hold(state: State | None, token_matches: bool, expected: type[PdmError]) -> None:
+    """Why the holder of a token cannot act on his reservation, by state and token."""
+    found = state and allocation(state)
+    assert type(refused_hold(found, token_matches=token_matches)) is expected
+
+
+def test_states_all_covered() -> None:
+    """The tables above know every state."""
+    assert set(State) == {RESERVED, ACTIVE, RELEASING}
+
+
+@pytest.mark.parametrize(
+    ("dns", "expected"),
+    [(DnsState.NONE, True), (DnsState.PUBLISHED, True), (DnsState.PENDING, False), (DnsState.REMOVING, False)],
+)
+def test_settled_by_dns_state(dns: DnsState, expected: bool) -> None:
+    """An allocation is settled when DNS has what its state wants."""
+    assert expected is allocation(dns=dns).settled
+    assert len(DnsState) == 4
