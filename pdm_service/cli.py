@@ -87,6 +87,9 @@ async def _migrate(settings: Settings) -> None:
                 _fail(f"the database cannot be reached: {type(error).__name__}")
             logs.announce("waiting for the database", {"error": type(error).__name__})
             await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
+        except (ValueError, asyncpg.InterfaceError):
+            # Their texts quote the DSN, password included.
+            _fail("PDM_DATABASE_URL: the driver cannot make sense of it", 2)
         except asyncpg.PostgresError as error:
             _fail(f"the database refuses: {error.args[0]}")
         else:
@@ -94,6 +97,6 @@ async def _migrate(settings: Settings) -> None:
             return
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(message, err=True)
-    sys.exit(1)
+    sys.exit(code)

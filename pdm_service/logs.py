@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard error, with the request's id."""
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,10 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, in what somebody sent
+            return json.dumps(line, default=str)
 
 
 class AccessLog:

@@ -38,8 +38,8 @@ _AUDITS_AT_ONCE = 4
 _SEEN_SECONDS = 2.0
 _PROBE_SECONDS = 1.0
 
-_BACKOFF = tenacity.wait_exponential_jitter(initial=0.3, max=10, jitter=1)
-_BACKOFF_REJECTED = tenacity.wait_exponential_jitter(initial=1, max=300, jitter=5)
+_BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.3, max=10, jitter=1)
+_BACKOFF_REJECTED = tenacity.wait_exponential_jitter(multiplier=1, max=300, jitter=5)
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -13,6 +13,8 @@ from pdm_service import names
 from pdm_service.errors import InvalidFormat
 
 _MAX_POOL_DOMAIN = 180
+_MAX_DURATION = timedelta(days=30)
+_SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -144,15 +146,27 @@ def _loopback(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"postgres", "postgresql"}:
-        msg = "a PostgreSQL DSN begins with postgresql://"
+    """Return a DSN that asyncpg can read. What is wrong with it is told without any part of it: it has a password."""
+    try:
+        parts = urlsplit(text)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [urlsplit(f"//{host}").port or 5432 for host in hosts]
+        modes = parse_qs(parts.query).get("sslmode", ["prefer"])
+    except ValueError:
+        parts, ports, modes = urlsplit(""), [], []
+    if parts.scheme not in {"postgres", "postgresql"} or not ports or not set(modes) <= _SSL_MODES:
+        msg = "takes postgresql://user:password@host:port/database?sslmode=…, special characters in it %-encoded"
         raise ValueError(msg)
     return text
 
 
 def _http_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.username and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         msg = "takes http://host:port or https://host:port"
         raise ValueError(msg)
     return text.rstrip("/")
@@ -209,10 +223,11 @@ def _nameserver(text: str) -> Nameserver:
 
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
-    if not match or int(match[1]) == 0:
-        msg = "takes a duration such as 90s, 30m or 2h"
+    found = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else timedelta()
+    if not timedelta() < found <= _MAX_DURATION:
+        msg = "takes a duration such as 90s, 30m or 2h, 30d at most"
         raise ValueError(msg)
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return found
 
 
 def _lease(text: str) -> timedelta:

@@ -5,10 +5,11 @@ from typing import Annotated
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import reserved
 from pdm_service.allocator import Allocator
+from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.api.v1 import checked
 from pdm_service.errors import InvalidBody, MissingAddress
@@ -26,6 +27,8 @@ from pdm_service.wire import (
     CompatReserveRequest,
 )
 
+_HELD = (400, 403, 404, 409, 410, 413, 415, 422, 503)
+_GIVEN_BACK = (400, 404, 409, 413, 415, 422, 503)
 _CALLER = "catalyst-api"
 _PAGE = 500
 
@@ -33,13 +36,13 @@ _PAGE = 500
 def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the compatibility routes for pools."""
 
-    @get("/api/v1/pool/{domain:str}/check")
-    async def pool_check(domain: str, sub: Annotated[str, Parameter(required=False)] = "") -> CheckReply:
+    @get("/api/v1/pool/{domain:str}/check", responses=told(503))
+    async def pool_check(domain: FromPath[str], sub: Annotated[str, QueryParameter(required=False)] = "") -> CheckReply:
         return checked(await allocator.check(domain, sub))
 
-    @post("/api/v1/pool/{domain:str}/reserve", status_code=201)
+    @post("/api/v1/pool/{domain:str}/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503))
     async def pool_reserve(
-        domain: str, data: CompatReserveRequest, idempotency_key: IdempotencyKey = None
+        domain: FromPath[str], data: JSONBody[CompatReserveRequest], idempotency_key: IdempotencyKey = None
     ) -> CompatReservation:
         created_by = data.created_by or _CALLER
         held = await allocator.reserve(
@@ -55,8 +58,8 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             created_by=created_by,
         )
 
-    @post("/api/v1/pool/{domain:str}/commit", status_code=200)
-    async def pool_commit(domain: str, data: CompatCommitRequest) -> Response[AllocationReply]:
+    @post("/api/v1/pool/{domain:str}/commit", status_code=200, responses=told(*_HELD, late=AllocationReply))
+    async def pool_commit(domain: FromPath[str], data: JSONBody[CompatCommitRequest]) -> Response[AllocationReply]:
         fqdn, _, _ = allocator.pool_name(domain, data.subdomain)
         if not data.load_balancer_ip:
             msg = "a commit needs loadBalancerIP"
@@ -66,19 +69,19 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         )
         return committed(allocation, tell)
 
-    @delete("/api/v1/pool/{domain:str}/release", status_code=200)
+    @delete("/api/v1/pool/{domain:str}/release", status_code=200, responses=told(*_GIVEN_BACK, late=CompatFreed))
     async def pool_release(
         request: Request[None, None, msgspec.UnsetType],  # type: ignore[type-var]
-        domain: str,
-        sub: Annotated[str, Parameter(required=False)] = "",
+        domain: FromPath[str],
+        sub: Annotated[str, QueryParameter(required=False)] = "",
     ) -> Response[CompatFreed]:
         fqdn, _, _ = allocator.pool_name(domain, _subdomain(await request.body()) or sub)
         allocation, free = await allocator.release(fqdn, None, actor())
         warning = None if free else "DNS is still being removed; the name is free once that is done"
         return Response(CompatFreed(freed=tell(allocation), warning=warning), status_code=200 if free else 202)
 
-    @get("/api/v1/pool/{domain:str}/list")
-    async def pool_list(domain: str) -> CompatList:
+    @get("/api/v1/pool/{domain:str}/list", responses=told(422, 503))
+    async def pool_list(domain: FromPath[str]) -> CompatList:
         pool = allocator.pool(domain)
         found, last = [], ""
         while page := await allocator.page(Filter(pool_domain=pool), last, _PAGE):

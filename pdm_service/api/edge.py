@@ -42,22 +42,23 @@ class Edge:
         request_id = _request_id(headers)
         logs.request_id.set(request_id)
         status = 0
+        body = (
+            _Body(receive) if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0" else None
+        )
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                # What may still come of an unread body would be taken for the next request.
+                last = [(b"connection", b"close")] if body is not None and not body.complete else []
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *last]
             await send(message)
 
         try:
-            length = headers.get(b"content-length", b"0")
-            if b"transfer-encoding" in headers or length != b"0":
-                if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
-                    raise PayloadTooLarge(_TOO_LARGE)
-                if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
-                    raise UnsupportedMediaType(_NOT_JSON)
-                receive = _in_time(receive)
+            if body is not None:
+                _refuse_unread(headers)
+                receive = body.receive
             await self._app(scope, receive, answer)
         except PdmError as error:
             if not status:
@@ -76,27 +77,41 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
-def _in_time(receive: Receive) -> Receive:
-    end = asyncio.get_running_loop().time() + BODY_SECONDS
-    complete = False
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
-    async def receive_in_time() -> Any:
-        nonlocal complete
-        if complete:
-            return await receive()
+
+def _refuse_unread(headers: dict[bytes, bytes]) -> None:
+    """Raise what is wrong with a body by its headers alone."""
+    length = headers.get(b"content-length", b"0")
+    if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(_TOO_LARGE)
+    if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
+        raise UnsupportedMediaType(_NOT_JSON)
+
+
+class _Body:
+    """A request's body, which has to arrive in time; raises RequestTimeout."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._end = asyncio.get_running_loop().time() + BODY_SECONDS
+        self.complete = False
+
+    async def receive(self) -> Any:
+        """Return the next message; once the body is there, waiting has no deadline."""
+        if self.complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(end):
-                message = await receive()
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
         except TimeoutError as error:
-            msg = f"the body did not arrive within {BODY_SECONDS:.0f} s"
-            raise RequestTimeout(msg) from error
-        complete = not message.get("more_body", False)
+            raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS:.0f} s") from error
+        self.complete = not message.get("more_body", False)
         return message
-
-    return receive_in_time
 
 
 async def _refuse(error: PdmError, send: Send) -> None:
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"connection", b"close")]
+    headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": problems.encoded(error), "more_body": False})

@@ -6,11 +6,13 @@ from http import HTTPStatus
 
 import msgspec
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
 from litestar.plugins.problem_details import (
     ProblemDetailsConfig,
     ProblemDetailsException,
     ProblemDetailsPlugin,
 )
+from msgspec import Struct
 
 from pdm_service.errors import PdmError
 from pdm_service.wire import Problem
@@ -66,6 +68,8 @@ def _invalid(error: ValidationException) -> Problem:
     found = error.extra if isinstance(error.extra, list) else []
     in_query = any(isinstance(one, dict) and one.get("source") in {"query", "path", "header"} for one in found)
     # The messages name fields and types, never the values that were sent.
+    if [one.get("message") for one in found if isinstance(one, dict)] == ["'data'"]:  # no body at all
+        return problem(_WORDS[400][0], 400, _WORDS[400][1])
     told = [f"{_field(one.get('key'))}: {one.get('message')}" for one in found if isinstance(one, dict)]
     detail = "; ".join(told) or "the request is not of the form that this route takes"
     return problem("invalid-query" if in_query else "invalid-body", 400, detail)
@@ -83,6 +87,19 @@ def _from_undecodable(_: Exception) -> ProblemDetailsException:
 def _from_unknown(error: Exception) -> ProblemDetailsException:
     _log.error("a request failed by a defect", exc_info=error)
     return _exception(problem("internal-error", 500, "an unexpected failure; the request id finds it in the log"), {})
+
+
+def told(*statuses: int, late: type[Struct] | None = None) -> dict[int, ResponseSpec]:
+    """Return what a route's document says of its refusals, and of its 202 if it has one."""
+    found = {
+        status: ResponseSpec(
+            Problem, media_type=MEDIA_TYPE, description=HTTPStatus(status).phrase, generate_examples=False
+        )
+        for status in statuses
+    }
+    if late is not None:
+        found[202] = ResponseSpec(late, description="Stored; DNS follows", generate_examples=False)
+    return found
 
 
 plugin = ProblemDetailsPlugin(

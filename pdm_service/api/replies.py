@@ -3,14 +3,14 @@
 from typing import Annotated, Protocol
 
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from pdm_service import logs
 from pdm_service.model import Allocation, DnsState
 from pdm_service.store import Actor
 from pdm_service.wire import AllocationReply, Dnssec, DnsStatus
 
-IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", required=False)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
 
 
 class Tell(Protocol):

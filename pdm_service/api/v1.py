@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from litestar import Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names, reserved
 from pdm_service.allocator import Allocator, Verdict
+from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.errors import InvalidAddress, InvalidQuery, MissingAddress
 from pdm_service.pools import PoolStatus
@@ -31,22 +32,25 @@ from pdm_service.wire import (
     ReserveRequest,
 )
 
-Limit = Annotated[int, Parameter(ge=1, le=500, required=False)]
-State = Literal["reserved", "active", "releasing"]
+_HELD = (400, 403, 404, 409, 410, 413, 415, 422, 503)
+_GIVEN_BACK = (400, 403, 404, 409, 413, 415, 422, 503)
+
+Limit = Annotated[int, QueryParameter(ge=1, le=500, required=False)]
+State = Literal["", "reserved", "active", "releasing"]
 
 
 def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
 
-    @get("/v1/check")
+    @get("/v1/check", responses=told(503))
     async def check(
-        pool_domain: Annotated[str, Parameter(query="poolDomain", required=False)] = "",
-        subdomain: Annotated[str, Parameter(required=False)] = "",
+        pool_domain: Annotated[str, QueryParameter(name="poolDomain", required=False)] = "",
+        subdomain: Annotated[str, QueryParameter(required=False)] = "",
     ) -> CheckReply:
         return checked(await allocator.check(pool_domain, subdomain))
 
-    @post("/v1/reserve", status_code=201)
-    async def reserve(data: ReserveRequest, idempotency_key: IdempotencyKey = None) -> AllocationReply:
+    @post("/v1/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503))
+    async def reserve(data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None) -> AllocationReply:
         held = await allocator.reserve(
             data.pool_domain,
             data.subdomain,
@@ -57,26 +61,26 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         )
         return tell(held.allocation, held.token)
 
-    @post("/v1/renew", status_code=200)
-    async def renew(data: RenewRequest) -> AllocationReply:
+    @post("/v1/renew", status_code=200, responses=told(*_HELD))
+    async def renew(data: JSONBody[RenewRequest]) -> AllocationReply:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
 
-    @post("/v1/commit", status_code=200)
-    async def commit(data: CommitRequest) -> Response[AllocationReply]:
+    @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply))
+    async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         addresses = _addresses(data)
         allocation = await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
         return committed(allocation, tell)
 
-    @post("/v1/release", status_code=200)
-    async def release(data: ReleaseRequest) -> Response[AllocationReply]:
+    @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply))
+    async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         allocation, free = await allocator.release(fqdn, data.reservation_token, actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
-    @delete("/v1/allocations/{fqdn:str}", status_code=200)
-    async def release_by_name(fqdn: str) -> Response[AllocationReply]:
+    @delete("/v1/allocations/{fqdn:str}", status_code=200, responses=told(404, 409, 422, 503, late=AllocationReply))
+    async def release_by_name(fqdn: FromPath[str]) -> Response[AllocationReply]:
         allocation, free = await allocator.release(names.domain(fqdn), None, actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
@@ -84,38 +88,38 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
 
 
 def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
-    @get("/v1/allocations")
+    @get("/v1/allocations", responses=told(400, 422, 503))
     async def allocations(
-        pool_domain: Annotated[str | None, Parameter(query="poolDomain", required=False)] = None,
-        mode: Annotated[Literal["pool"] | None, Parameter(required=False)] = None,
-        allocation_state: Annotated[State | None, Parameter(query="state", required=False)] = None,
-        created_by: Annotated[str | None, Parameter(query="createdBy", required=False)] = None,
+        pool_domain: Annotated[str, QueryParameter(name="poolDomain", required=False)] = "",
+        mode: Annotated[Literal["", "pool"], QueryParameter(required=False)] = "",
+        allocation_state: Annotated[State, QueryParameter(name="state", required=False)] = "",
+        created_by: Annotated[str, QueryParameter(name="createdBy", required=False)] = "",
         limit: Limit = 100,
-        cursor: Annotated[str, Parameter(required=False)] = "",
+        cursor: Annotated[str, QueryParameter(required=False)] = "",
     ) -> AllocationPage:
         wanted = Filter(
-            pool_domain=pool_domain and allocator.pool(pool_domain),
-            mode=mode,
-            state=allocation_state,
-            created_by=created_by and names.text("createdBy", created_by),
+            pool_domain=allocator.pool(pool_domain) if pool_domain else None,
+            mode=mode or None,
+            state=allocation_state or None,
+            created_by=names.text("createdBy", created_by) if created_by else None,
         )
         found = await allocator.page(wanted, _from_cursor(cursor), limit + 1)
         following = _to_cursor(found[limit - 1].fqdn) if len(found) > limit else None
         return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
 
-    @get("/v1/allocations/{fqdn:str}")
-    async def allocation(fqdn: str) -> AllocationReply:
+    @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503))
+    async def allocation(fqdn: FromPath[str]) -> AllocationReply:
         return tell(await allocator.find(fqdn))
 
-    @get("/v1/allocations/{fqdn:str}/events")
+    @get("/v1/allocations/{fqdn:str}/events", responses=told(400, 404, 422, 503))
     async def events(
-        fqdn: str, limit: Limit = 100, cursor: Annotated[str, Parameter(required=False)] = ""
+        fqdn: FromPath[str], limit: Limit = 100, cursor: Annotated[str, QueryParameter(required=False)] = ""
     ) -> EventPage:
         after = _from_cursor(cursor)
         if after and not (after.isdecimal() and len(after) < 18):
             raise InvalidQuery(_BAD_CURSOR)
         found = await allocator.events(fqdn, int(after or 0), limit + 1)
-        told = [
+        trail = [
             EventReply(
                 at=one.at,
                 action=one.action,
@@ -128,7 +132,7 @@ def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             for one in found[:limit]
         ]
         following = _to_cursor(str(found[limit - 1].id)) if len(found) > limit else None
-        return EventPage(fqdn=names.domain(fqdn), events=told, next_cursor=following)
+        return EventPage(fqdn=names.domain(fqdn), events=trail, next_cursor=following)
 
     return [allocations, allocation, events]
 
@@ -169,7 +173,7 @@ def _pool(domain: str, status: PoolStatus, nameservers: tuple[str, ...]) -> Pool
     )
 
 
-def _addresses(data: CommitRequest) -> list[str]:
+def _addresses(data: JSONBody[CommitRequest]) -> list[str]:
     single = [] if data.load_balancer_ip is None else [data.load_balancer_ip]
     if data.load_balancer_ips is None:
         if not any(single):

@@ -1,0 +1,1 @@
+"""What the service costs, measured against what it stands on: `python -m bench`."""
