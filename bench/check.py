@@ -56,7 +56,7 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
 
 
 def _filling(count: int) -> str:
-    # Every other name, in no order; reservations, since delegations that DNS lacks would be repaired.  # noqa: E501
+    # Every other name, in no order; reservations, since delegations that DNS lacks would be repaired.
     reverse = ".".join(reversed(_POOL.split(".")))
     return f"""
         INSERT INTO allocations

@@ -9,8 +9,8 @@ revision = "0001"
 down_revision = None
 
 _STATEMENTS = (
-    # Reversed names in byte order: a name and all below it are one range, so "lies above or
-    # below" is "ranges overlap".
+    # Reversed names in byte order, each label as its hash: a name and all below it are one range, so
+    # "lies above or below" is "ranges overlap".
     """CREATE TYPE name_span AS RANGE (subtype = text, collation = "C")""",
     # One sequence for all names: a generation is never used twice, also not by the next holder.
     "CREATE SEQUENCE allocation_generation",
