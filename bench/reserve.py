@@ -53,7 +53,9 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
 def script() -> str:
     """Return the service's statement as a script of pgbench, its parameters replaced by values."""
     label = "('m' || lpad(:n::text, 12, '0'))"
-    low, high = (f"('{text.replace('@', chr(39) + ' || ' + label + ' || ' + chr(39))}')" for text in _span())
+    # As `names.span` has it: the labels of a reversed name, each as a hash.
+    above = names.span(_POOL)[0]
+    low, high = (f"('{above}' || md5({label}) || '{end}')" for end in "./")
     digest = r"'\x" + "5a" * 32 + "'"
     values = {
         1: f"({label} || '.{_POOL}')", 2: low, 3: high, 4: "'pool'", 5: f"'{_POOL}'", 6: label, 7: "NULL",
@@ -67,7 +69,3 @@ def script() -> str:
     # The service holds several names with one statement; a transaction of pgbench holds one.
     statement = re.sub(r"\$(\d+)(::\w+\[\])?", value, RESERVE)
     return f"\\set n random(0, {_NAMES - 1})\n{statement.strip()};\n"
-
-
-def _span() -> tuple[str, str]:
-    return names.span(f"@.{_POOL}")

@@ -75,6 +75,8 @@ class Allocator:
 
     def pool(self, pool_domain: str) -> str:
         """Return a pool domain, normalised; raises UnsupportedPool."""
+        if pool_domain in self._pools:
+            return pool_domain
         try:
             pool = names.domain(pool_domain)
         except InvalidFormat:
