@@ -180,21 +180,18 @@ class PoolZones:
             fqdn for fqdn, types in found.items()
             if fqdn not in wanted and "NS" in types and set(types["NS"].contents) == platform
         ]  # fmt: skip
-        await self._remove_strays(domain, strays)
+        for fqdn in strays:
+            await self._condemn(fqdn, domain)
 
-    async def _remove_strays(self, domain: str, suspects: list[str]) -> None:
-        """Remove delegations to this platform that no allocation stands behind, nor any zone but an old one of ours."""
-        if not suspects:
+    async def _condemn(self, fqdn: str, domain: str) -> None:
+        """Have a delegation taken away behind which there is no allocation, nor any zone but an old one of ours."""
+        child = await self._powerdns.zone(f"{fqdn}.", rrset=f"{fqdn}.")
+        if child is not None and not child.account.startswith(zone.OWNER_PREFIX):
             return
-        async with self._worklist.writer_of(domain, _WRITER_SECONDS) as writer:
-            for fqdn in sorted(await writer.unclaimed(suspects)):
-                child = await self._powerdns.zone(f"{fqdn}.", rrset=f"{fqdn}.")
-                if child is not None and not child.account.startswith(zone.OWNER_PREFIX):
-                    continue
-                await self._powerdns.patch(f"{domain}.", zone.delegation(fqdn, (), ()))
-                await self._powerdns.delete_zone(f"{fqdn}.")
-                self._metrics.drift()
-                logs.event(_log, logging.WARNING, "stray delegation removed", {"fqdn": fqdn})
+        if await self._worklist.condemn(fqdn, domain):
+            self._metrics.drift()
+            self._signals.work.set()
+            logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})
 
 
 def _is_delegated(fqdn: str, nameservers: tuple[str, ...], ds: frozenset[str], found: dict[str, zone.RRset]) -> bool:

@@ -77,6 +77,7 @@ class Publisher:
         self._audits = 0
         self._stopping = False
         self.away = False
+        self._lost = False
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -128,12 +129,15 @@ class Publisher:
         try:
             await self._powerdns.alive()
         except Unavailable:
+            self._lost = True
             asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._signals.work.set)
             return
         except PowerDnsError:
             pass  # it answers, whatever it says
-        await self._worklist.hurry()
-        self.away = False
+        # A server that was only slow gets its pause: nothing is hurried.
+        if self._lost:
+            await self._worklist.hurry()
+        self.away = self._lost = False
 
     # --- one attempt -------------------------------------------------------------------------------
 

@@ -182,6 +182,30 @@ class Worklist:
             )  # fmt: skip
         return row is not None
 
+    async def condemn(self, fqdn: str, pool_domain: str) -> bool:
+        """Have a name taken out of DNS that nobody holds, and let nobody have it before; False if somebody holds it.
+
+        It becomes an allocation that is being released, of no holder: no token has an empty digest.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                WITH a AS (
+                    INSERT INTO allocations (
+                        fqdn, span, mode, pool_domain, subdomain, state, reserved_at, token_digest,
+                        dns_state, dns_updated_at, due_at)
+                    VALUES ($1, name_span($2, $3), 'pool', $4, $5, 'releasing', now(), '', 'removing', now(), now())
+                    ON CONFLICT (fqdn) DO NOTHING
+                    RETURNING fqdn, id),
+                noted AS (
+                    INSERT INTO events (fqdn, allocation_id, action, actor, to_state)
+                    SELECT fqdn, id, 'condemned', 'publisher', 'releasing' FROM a)
+                SELECT fqdn FROM a
+                """,
+                fqdn, *names.span(fqdn), pool_domain, fqdn.removesuffix(f".{pool_domain}"),
+            )  # fmt: skip
+        return row is not None
+
     async def published_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]]]:
         """Return generation and DS of each published name of a pool domain."""
         async with self._database.connection() as connection:
@@ -254,14 +278,3 @@ class Writer:
             [lease.id for lease in leases],
         )  # fmt: skip
         return {row["id"] for row in rows}
-
-    async def unclaimed(self, fqdns: Sequence[str]) -> set[str]:
-        """Return which of the names no allocation wants in DNS, or is still being taken out of it for."""
-        rows = await self._connection.fetch(
-            """
-            SELECT n FROM unnest($1::text[]) AS n
-             WHERE NOT EXISTS (SELECT FROM allocations WHERE fqdn = n AND state <> 'reserved')
-            """,
-            list(fqdns),
-        )
-        return {row["n"] for row in rows}

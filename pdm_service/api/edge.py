@@ -42,9 +42,7 @@ class Edge:
         request_id = _request_id(headers)
         logs.request_id.set(request_id)
         status = 0
-        body = (
-            _Body(receive) if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0" else None
-        )
+        body = _Body(receive) if _has_body(headers) else None
 
         async def answer(message: Message) -> None:
             nonlocal status

@@ -125,7 +125,9 @@ def test_field_of_a_wrong_type_or_nasty(service: Service, path: str) -> None:
     good = ROUTES[path][1]
     for field in good:
         for value in VALUES:
-            body = {key: filled(found, service, "a_b") if isinstance(found, str) else found for key, found in good.items()}
+            body = {
+                key: filled(found, service, "a_b") if isinstance(found, str) else found for key, found in good.items()
+            }
             reply = send(service, path, json.dumps({**body, field: value}).encode())
             is_refused(reply)
             if isinstance(value, (dict, float)):
@@ -140,7 +142,9 @@ def test_field_that_is_missing_or_null(service: Service, path: str) -> None:
     is_refused(send(service, path, json.dumps(dict.fromkeys(ROUTES[path][1])).encode()))
 
 
-@pytest.mark.parametrize("number", [b"1" * 5_000, b"1e999", b"-1e999", b"9223372036854775808", b"-0.0001", b"1" * 60_000])
+@pytest.mark.parametrize(
+    "number", [b"1" * 5_000, b"1e999", b"-1e999", b"9223372036854775808", b"-0.0001", b"1" * 60_000]
+)
 def test_number_that_is_huge(service: Service, number: bytes) -> None:
     """A number beyond all bounds is refused wherever a number is taken."""
     body = b'{"poolDomain": "%s", "subdomain": "%s", "ttlSeconds": %s}'
@@ -217,7 +221,11 @@ def test_query_that_is_nasty(service: Service, text: str) -> None:
     assert (reply.status_code, reply.json()["reason"]) == (200, "invalid-format")
     for parameter in ("limit", "state", "mode", "poolDomain"):
         is_refused(service.client.get(f"/v1/allocations?{parameter}={text}"))
-    for path in ("/v1/allocations?cursor=", "/v1/allocations?createdBy=", f"/v1/allocations/x.{service.pool}/events?cursor="):
+    for path in (
+        "/v1/allocations?cursor=",
+        "/v1/allocations?createdBy=",
+        f"/v1/allocations/x.{service.pool}/events?cursor=",
+    ):
         assert service.client.get(path + text).status_code < 500
     is_refused(service.client.request("DELETE", f"/api/v1/pool/{service.pool}/release?sub={text}%20_"))
 

@@ -33,8 +33,10 @@ def check(service: Service, label: str, pool: str | None = None) -> dict[str, An
 
 def compat(service: Service, method: str, verb: str, body: object = None, **query: str) -> httpx.Response:
     path = f"/api/v1/pool/{service.pool}/{verb}"
-    return service.client.request(method, path, json=body, params=query) if body else service.client.request(
-        method, path, params=query
+    return (
+        service.client.request(method, path, json=body, params=query)
+        if body
+        else service.client.request(method, path, params=query)
     )
 
 
@@ -254,7 +256,10 @@ def test_reserve_with_a_key_on_the_compatibility_route(service: Service) -> None
     one, two = (service.client.post(path, json={"subdomain": label}, headers=headers) for _ in range(2))
     assert (one.status_code, two.status_code) == (201, 201)
     for reply in (one, two):
-        assert commit(service, label, reply.json()["reservationToken"], loadBalancerIP=ADDRESS).status_code in {200, 202}
+        assert commit(service, label, reply.json()["reservationToken"], loadBalancerIP=ADDRESS).status_code in {
+            200,
+            202,
+        }
 
 
 def test_key_of_another_request(service: Service) -> None:
@@ -407,7 +412,11 @@ def test_commit_again(service: Service) -> None:
     values: dict[str, object] = {"loadBalancerIPs": ["2001:db8::1", "192.0.2.1"], "sovereignFQDN": "acme.example.org"}
     first = commit(service, label, token, **values)
     assert first.status_code == 200
-    for same in (values, {**values, "loadBalancerIPs": ["192.0.2.1", "2001:DB8:0::1"]}, {**values, "sovereignFQDN": "ACME.example.org."}):
+    for same in (
+        values,
+        {**values, "loadBalancerIPs": ["192.0.2.1", "2001:DB8:0::1"]},
+        {**values, "sovereignFQDN": "ACME.example.org."},
+    ):
         again = commit(service, label, token, **same)
         assert again.status_code == 200
         assert again.json()["committedAt"] == first.json()["committedAt"]
@@ -427,14 +436,19 @@ def test_commit_that_is_refused(service: Service) -> None:
     token = token_of(service, label)
     for wrong in ("", "x", "00000000-0000-4000-8000-000000000000", token[:-1], token * 500):
         assert refused(service.commit(label, wrong)) == (403, "token-mismatch")
-    assert refused(commit(service, label, token, loadBalancerIP=ADDRESS, sovereignFQDN="a_b")) == (422, "invalid-format")
+    assert refused(commit(service, label, token, loadBalancerIP=ADDRESS, sovereignFQDN="a_b")) == (
+        422,
+        "invalid-format",
+    )
     assert refused(service.commit("a_b", token)) == (422, "invalid-format")
     late, old = expired(service)
     assert refused(service.commit(late, old)) == (410, "reservation-expired")
     assert check(service, late)["available"]
 
 
-@pytest.mark.parametrize("named", [{}, {"poolDomain": "POOL"}, {"subdomain": "x"}, {"fqdn": "x.POOL", "subdomain": "x"}])
+@pytest.mark.parametrize(
+    "named", [{}, {"poolDomain": "POOL"}, {"subdomain": "x"}, {"fqdn": "x.POOL", "subdomain": "x"}]
+)
 def test_name_that_is_not_named(service: Service, named: dict[str, str]) -> None:
     """A request names its allocation by fqdn, or by poolDomain and subdomain; nothing else is guessed."""
     named = {key: value.replace("POOL", service.pool) for key, value in named.items()}
@@ -585,7 +599,10 @@ def test_list_paged_while_others_reserve(service: Service) -> None:
         assert len(page["allocations"]) == 7 or "nextCursor" not in page
         found += [allocation["subdomain"] for allocation in page["allocations"]]
         for label in (name("a"), name("z"), f"{found[-1]}x"):
-            assert service.reserve(label, createdBy=creator if label.startswith(("a", "m")) else "other").status_code == 201
+            assert (
+                service.reserve(label, createdBy=creator if label.startswith(("a", "m")) else "other").status_code
+                == 201
+            )
         if "nextCursor" not in page:
             break
         query["cursor"] = page["nextCursor"]
@@ -757,7 +774,9 @@ def test_compat_check_of_each_reason(service: Service) -> None:
 def test_compat_life(service: Service) -> None:
     """The existing provisioner takes a name from reserve to release, with exactly the fields that it reads."""
     label = name()
-    reply = compat(service, "POST", "reserve", {"subdomain": label.upper(), "createdBy": "wizard", "colour": {"x": [None]}})
+    reply = compat(
+        service, "POST", "reserve", {"subdomain": label.upper(), "createdBy": "wizard", "colour": {"x": [None]}}
+    )
     assert reply.status_code == 201
     held = reply.json()
     fields = {"poolDomain", "subdomain", "state", "reservedAt", "expiresAt", "reservationToken", "createdBy"}
@@ -772,7 +791,10 @@ def test_compat_life(service: Service) -> None:
     assert reply.status_code == 200
     assert set(reply.json()) == COMMITTED | {"dnssec"}
     assert compat(service, "POST", "commit", body).status_code == 200
-    assert refused(compat(service, "POST", "commit", {**body, "loadBalancerIP": "192.0.2.99"})) == (409, "already-active")
+    assert refused(compat(service, "POST", "commit", {**body, "loadBalancerIP": "192.0.2.99"})) == (
+        409,
+        "already-active",
+    )
     assert refused(compat(service, "POST", "commit", {**body, "reservationToken": "x"})) == (403, "token-mismatch")
     listed = compat(service, "GET", "list").json()
     assert set(listed) == {"poolDomain", "allocations"}

@@ -130,9 +130,7 @@ def test_requests_for_names_that_exist(
     assert failures(narrow, service, mode, checked(service, not_a_server_error), session) == []
 
 
-def test_replies_as_the_document_says(
-    service: Service, document: dict[str, Any], session: requests.Session
-) -> None:
+def test_replies_as_the_document_says(service: Service, document: dict[str, Any], session: requests.Session) -> None:
     """A reply of a status that the document tells of has the body that it tells of."""
     narrow = narrowed(document, service)
     check = checked(service, not_a_server_error, response_schema_conformance)

@@ -100,7 +100,9 @@ def test_secrets_of_a_whole_life(new_service: Callable[..., Service], account_ur
     did(400, service.client.post("/v1/commit", json={"fqdn": fqdn, "reservationToken": [token]}))
     did(400, service.client.post("/v1/commit", content=f'{{"reservationToken": "{token}"'))
     did(415, service.client.post("/v1/commit", content=token, headers={"Content-Type": "text/plain"}))
-    did(422, service.client.post("/v1/commit", json={"fqdn": wrong, "reservationToken": token, "loadBalancerIP": wrong}))
+    did(
+        422, service.client.post("/v1/commit", json={"fqdn": wrong, "reservationToken": token, "loadBalancerIP": wrong})
+    )
     did(200, service.client.post("/v1/renew", json={"fqdn": fqdn, "reservationToken": token}))
     did(200, service.commit(label, token))
     did(200, service.commit(label, again))

@@ -21,9 +21,7 @@ HALF_HEAD = b"POST /v1/reserve HTTP/1.1\r\nHost: x\r\nContent-Type: application/
 HALF_BODY = (
     b'POST /v1/reserve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"pool'
 )
-HALF_CHUNK = (
-    b"POST /v1/reserve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"
-)
+HALF_CHUNK = b"POST /v1/reserve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"
 
 
 @contextlib.contextmanager

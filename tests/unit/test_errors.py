@@ -127,9 +127,7 @@ def test_problem_of_an_unknown_error(client: TestClient[Litestar], number: int) 
         ("GET", "/unknown/x", 404, "no-such-route"),
     ],
 )
-def test_problem_of_the_framework(
-    client: TestClient[Litestar], method: str, path: str, status: int, code: str
-) -> None:
+def test_problem_of_the_framework(client: TestClient[Litestar], method: str, path: str, status: int, code: str) -> None:
     """Also what the framework refuses is a problem with a code."""
     reply = client.request(method, path)
     assert (reply.status_code, reply.json()["error"], reply.json()["status"]) == (status, code, status)

@@ -7,7 +7,29 @@ import pytest
 from pdm_service import names, reserved
 from pdm_service.errors import InvalidFormat
 
-KNOWN_TO_CLIENTS = ["admin", "api", "app", "catalyst", "console", "docs", "flux", "gitea", "harbor", "imap", "k8s", "keycloak", "mail", "openbao", "openova", "smtp", "status", "system", "vault", "vpn", "www"]
+KNOWN_TO_CLIENTS = [
+    "admin",
+    "api",
+    "app",
+    "catalyst",
+    "console",
+    "docs",
+    "flux",
+    "gitea",
+    "harbor",
+    "imap",
+    "k8s",
+    "keycloak",
+    "mail",
+    "openbao",
+    "openova",
+    "smtp",
+    "status",
+    "system",
+    "vault",
+    "vpn",
+    "www",
+]
 LISTS = sorted(file.name for file in (files("pdm_service") / "reserved_names").iterdir() if file.name.endswith(".txt"))
 
 

@@ -15,9 +15,7 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def subclasses(base: type) -> list[type]:
     """All classes of the module below `base`."""
-    return [
-        one for one in vars(wire).values() if isinstance(one, type) and issubclass(one, base) and one is not base
-    ]
+    return [one for one in vars(wire).values() if isinstance(one, type) and issubclass(one, base) and one is not base]
 
 
 REPLIES = subclasses(wire.Reply)
@@ -149,7 +147,5 @@ def test_times_with_a_z() -> None:
 
 def test_token_in_no_reply_but_the_reservations() -> None:
     """Only the allocation and the compatibility reservation have a place for a token."""
-    holders = {
-        kind for kind in REPLIES for one in msgspec.structs.fields(kind) if "token" in one.encode_name.lower()
-    }
+    holders = {kind for kind in REPLIES for one in msgspec.structs.fields(kind) if "token" in one.encode_name.lower()}
     assert holders == {wire.AllocationReply, wire.CompatReservation}

@@ -125,9 +125,7 @@ def test_plan_where_a_record_was_added_to_a_canonical_name() -> None:
 def test_plan_where_surplus_aaaa_stands() -> None:
     """Addresses of a family that is not wanted are deleted from canonical names, and from no other."""
     want = wanted("192.0.2.1")
-    seen = observed(
-        want, rrset(f"api.{NAME}", "AAAA", "2001:db8::66"), rrset(f"www.{NAME}", "AAAA", "2001:db8::66")
-    )
+    seen = observed(want, rrset(f"api.{NAME}", "AAAA", "2001:db8::66"), rrset(f"www.{NAME}", "AAAA", "2001:db8::66"))
     assert zone.plan(want, seen) == Patch((rrset(f"api.{NAME}", "AAAA"),))
 
 
