@@ -40,6 +40,21 @@ def test_migrate_by_many_at_once_runs_each_step_once(empty: str) -> None:
     assert asyncio.run(migrate.migrate(empty)) == (migrate.head(), migrate.head())
 
 
+async def test_migrate_waits_for_another_replicas_lock(empty: str) -> None:
+    """While one replica migrates another one touches nothing."""
+    holder = await asyncpg.connect(empty)
+    await holder.execute("SELECT pg_advisory_lock($1)", migrate._LOCK)
+    migrating = asyncio.create_task(migrate.migrate(empty))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
+    async with asyncio.timeout(10):
+        while not await holder.fetchval(waiting, migrate._LOCK):
+            assert not migrating.done()
+            await asyncio.sleep(0.01)
+    assert await holder.fetchval("SELECT to_regclass('allocations')") is None
+    await holder.close()
+    assert await migrating == (None, migrate.head())
+
+
 async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) -> None:
     """States and modes of the CHECKs are those of the enumerations; columns are the fields of an allocation."""
     connection = await asyncpg.connect(database_url)
