@@ -170,7 +170,7 @@ class PoolZones:
             if rrset.type in {"NS", "DS"} and rrset.name != f"{domain}.":
                 found.setdefault(rrset.name.removesuffix("."), {})[rrset.type] = rrset
         for fqdn, (generation, ds) in wanted.items():
-            if not _is_delegated(fqdn, self._nameservers, ds, found.get(fqdn, {})):
+            if not zone.is_delegated(fqdn, self._nameservers, ds, found.get(fqdn, {}).values()):
                 what = f"the delegation of {fqdn} differed from what was published"
                 if await self._worklist.suspect(fqdn, generation, what):
                     self._metrics.drift()
@@ -179,6 +179,8 @@ class PoolZones:
         strays = [
             fqdn for fqdn, types in found.items()
             if fqdn not in wanted and "NS" in types and set(types["NS"].contents) == platform
+            # A pool domain below this one is delegated without an allocation, whether its zone is made yet or not.
+            and not any(names.covers(fqdn, pool) for pool in self.status)
         ]  # fmt: skip
         for fqdn in strays:
             await self._condemn(fqdn, domain)
@@ -192,10 +194,6 @@ class PoolZones:
             self._metrics.drift()
             self._signals.work.set()
             logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})
-
-
-def _is_delegated(fqdn: str, nameservers: tuple[str, ...], ds: frozenset[str], found: dict[str, zone.RRset]) -> bool:
-    return all(rrset.same(found.get(rrset.type)) for rrset in zone.delegation(fqdn, nameservers, tuple(ds)))
 
 
 def _with_short_minimum(name: str, soa: zone.RRset | None, primary: str) -> zone.RRset:

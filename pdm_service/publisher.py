@@ -273,8 +273,7 @@ class Publisher:
         # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API tells.
         seen = await self._powerdns.observe(want.zone)
         parent = await self._powerdns.zone(f"{lease.allocation.pool_domain}.", rrset=want.zone)
-        delegation = zone.delegation(lease.allocation.fqdn, self._names, want.known_ds)
-        delegated = parent and all(any(one.same(other) for other in parent.sets()) for one in delegation)
+        delegated = parent and zone.is_delegated(lease.allocation.fqdn, self._names, want.known_ds, parent.sets())
         if seen and delegated and zone.plan(want, seen) is None and set(want.known_ds) <= set(seen.ds):
             return ""
         return f"DNS differed from what was published: {', '.join(differences)}"

@@ -183,10 +183,16 @@ class Worklist:
         return row is not None
 
     async def condemn(self, fqdn: str, pool_domain: str) -> bool:
-        """Have a name taken out of DNS that nobody holds, and let nobody have it before; False if somebody holds it.
+        """Have a name taken out of DNS that nobody holds, and let nobody have it before.
 
-        It becomes an allocation that is being released, of no holder: no token has an empty digest.
+        False if somebody holds it, or a name above or below it. It becomes an allocation that is being released, of no holder: no token has an empty digest.
         """
+        try:
+            return await self._condemn(fqdn, pool_domain)
+        except asyncpg.ExclusionViolationError:
+            return False
+
+    async def _condemn(self, fqdn: str, pool_domain: str) -> bool:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """

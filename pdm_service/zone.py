@@ -117,6 +117,12 @@ def delegation(fqdn: str, nameservers: tuple[str, ...], ds: tuple[str, ...]) -> 
     )
 
 
+def is_delegated(fqdn: str, nameservers: tuple[str, ...], ds: Iterable[str], parent: Iterable[RRset]) -> bool:
+    """Tell whether a parent zone's RRsets delegate a child exactly so."""
+    present = {(rrset.name, rrset.type): rrset for rrset in parent}
+    return all(rrset.same(present.get((rrset.name, rrset.type))) for rrset in delegation(fqdn, nameservers, tuple(ds)))
+
+
 def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
     """Decide what an existing zone needs to become the wanted one; None means nothing.
 

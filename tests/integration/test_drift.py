@@ -1,11 +1,14 @@
 """Leftovers of former holders, drift, and what others write into a published zone."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from pdm_service import zone as zone_rules
+from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
+from pdm_service.worklist import Worklist
 from tests.dns_view import Api, records, rrset
 from tests.eventually import eventually
 from tests.service import ADDRESS, NAMESERVERS, Service, name
@@ -16,7 +19,9 @@ FOREIGN = "198.51.100.66"
 @pytest.fixture
 def auditing(new_service: Callable[..., Service]) -> Service:
     """A service whose audits follow each other closely."""
-    return new_service(PDM_AUDIT_INTERVAL="1s", PDM_RECONCILE_INTERVAL="1s").start()
+    one = new_service(PDM_AUDIT_INTERVAL="1s", PDM_RECONCILE_INTERVAL="1s").start()
+    eventually(one.pools_ready)
+    return one
 
 
 def test_a_leftover_zone_hands_nothing_on(service: Service, api: Api, powerdns: PowerDNS) -> None:
@@ -117,6 +122,37 @@ def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, 
         rrset(foreign, "NS", "ns.partner.test."),
     )
     eventually(lambda: set(api.delegations(auditing.pool)) == {foreign}, 15)
+
+
+def test_the_delegation_of_a_pool_below_another_one_is_no_stray(
+    new_service: Callable[..., Service], api: Api, pool: str
+) -> None:
+    """A pool domain that is delegated from the pool above it keeps delegation and zone, also before its zone is made."""
+    below = f"eu.{pool}"
+    api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
+    api.patch(pool, rrset(below, "NS", *(f"{one}." for one in NAMESERVERS), ttl=300))
+    service = new_service(PDM_POOL_DOMAINS=f"{below},{pool}", PDM_AUDIT_INTERVAL="1s").start()
+    eventually(service.pools_ready)
+
+    def checked() -> dict[str, str]:
+        return {one["poolDomain"]: one["checkedAt"] for one in service.client.get("/v1/pools").json()["pools"]}
+
+    before = checked()
+    eventually(lambda: all(at > before[domain] for domain, at in checked().items()), 10)
+    assert api.delegations(pool) == {below: {"NS"}}
+    assert api.zone(below) is not None
+    assert service.client.get(f"/v1/allocations/{below}/events").status_code == 404
+
+
+async def test_a_stray_above_a_held_name_is_left_alone(database_url: str, pool: str) -> None:
+    """What lies above or below somebody's name is not condemned, and does not stop the audit."""
+    database = Database(database_url, 3)
+    await database.open()
+    worklist = Worklist(database, timedelta(seconds=5))
+    assert await worklist.condemn(f"a.b.{pool}", pool)
+    assert not await worklist.condemn(f"b.{pool}", pool)
+    assert not await worklist.condemn(f"a.b.{pool}", pool)
+    await database.close()
 
 
 def test_an_existing_pool_zone_is_brought_in_shape(
