@@ -185,7 +185,8 @@ class Worklist:
     async def condemn(self, fqdn: str, pool_domain: str) -> bool:
         """Have a name taken out of DNS that nobody holds, and let nobody have it before.
 
-        False if somebody holds it, or a name above or below it. It becomes an allocation that is being released, of no holder: no token has an empty digest.
+        False if somebody holds it, or a name above or below it. It becomes an allocation that is being
+        released, of no holder: no token has an empty digest.
         """
         try:
             return await self._condemn(fqdn, pool_domain)
