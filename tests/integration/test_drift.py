@@ -127,9 +127,11 @@ def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, 
 def test_the_delegation_of_a_pool_below_another_one_is_no_stray(
     new_service: Callable[..., Service], api: Api, pool: str
 ) -> None:
-    """A pool domain that is delegated from the pool above it keeps delegation and zone, also before its zone is made."""
+    """A pool domain that is delegated from the pool above it keeps delegation and zone, whatever these look like."""
     below = f"eu.{pool}"
     api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
+    # Its zone reads like an allocation's: nothing but its being a pool domain protects it.
+    api.create(below, nameservers=[f"{one}." for one in NAMESERVERS], account="pdm-0123")
     api.patch(pool, rrset(below, "NS", *(f"{one}." for one in NAMESERVERS), ttl=300))
     service = new_service(PDM_POOL_DOMAINS=f"{below},{pool}", PDM_AUDIT_INTERVAL="1s").start()
     eventually(service.pools_ready)
