@@ -5,6 +5,7 @@ COPY requirements.lock ./
 RUN python -m venv /app && /app/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY pdm_service pdm_service
+COPY adapters adapters
 COPY migrations migrations
 # The code alone: what it needs is locked above, and its build back end is in the developers' lock.
 COPY requirements-dev.lock ./

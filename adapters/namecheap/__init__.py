@@ -1,0 +1,5 @@
+"""Namecheap."""
+
+from adapters.namecheap.adapter import Namecheap
+
+__all__ = ["Namecheap"]
