@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
 from uuid import UUID, uuid4
@@ -59,7 +60,16 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Allocator:
     """What callers may do with names."""
 
-    def __init__(self, store: Store, signals: Signals, pool_domains: tuple[str, ...], hold: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        pool_domains: tuple[str, ...],
+        hold: timedelta,
+        on_commit: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_commit` is told the pool domain of each commit."""
+        self._on_commit = on_commit
         self._store = store
         self._signals = signals
         self._pools = frozenset(pool_domains)
@@ -196,6 +206,8 @@ class Allocator:
             if refusal or found is None:
                 raise refusal or NotFound(f"there is no allocation of {fqdn}")
             allocation = found
+        if self._on_commit is not None:
+            self._on_commit(allocation.pool_domain)
         outcome = await self._outcome(allocation)
         return outcome if outcome and outcome.id == allocation.id else allocation
 

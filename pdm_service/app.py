@@ -10,18 +10,25 @@ from litestar import Litestar
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from pdm_service import __version__
+from adapters.all import registrars
+from adapters.base import Registrar
+from adapters.http import Http
+from pdm_service import __version__, logs
 from pdm_service.allocator import Allocator
 from pdm_service.api import compat, operations, problems, v1
+from pdm_service.api import registrars as registrar_routes
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
 from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
+from pdm_service.guard import Guard, GuardPace
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns
 from pdm_service.publisher import Pace, Publisher
+from pdm_service.registrars import Registrars
+from pdm_service.registrations import Registrations
 from pdm_service.settings import Settings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
@@ -83,7 +90,41 @@ class Service:
             interval=settings.audit_interval,
             metrics=self.metrics,
         )
-        self.allocator = Allocator(self.store, self.signals, settings.pool_domains, settings.reservation_ttl)
+        self._ways_out: list[Http] = []
+        adapters = registrars(
+            self._way_out, settings.registrar_urls, settings.ovh_endpoint, settings.namecheap_client_ip
+        )
+        self.registrars = Registrars(adapters)
+        self.guard = self._guard(adapters, asked)
+        self.allocator = Allocator(
+            self.store,
+            self.signals,
+            settings.pool_domains,
+            settings.reservation_ttl,
+            None if self.guard is None else self.guard.committed,
+        )
+
+    def _way_out(self, registrar: str) -> Http:
+        # Namecheap knows its callers by a list of IPv4 addresses.
+        self._ways_out.append(Http(registrar, self.metrics.registrar_call, ipv4_only=registrar == "namecheap"))
+        return self._ways_out[-1]
+
+    def _guard(self, adapters: dict[str, Registrar], asked: Nameservers) -> Guard | None:
+        settings = self._settings
+        if settings.pool_registrar is None or settings.pool_registrar_token is None:
+            return None
+        return Guard(
+            registrar=adapters[settings.pool_registrar],
+            credential=settings.pool_registrar_token,
+            domains=settings.pool_domains,
+            nameservers=settings.nameservers,
+            asked=asked,
+            powerdns=self.powerdns,
+            registrations=Registrations(self._callers),
+            ready=lambda domain: self.pools.status[domain].ready,
+            pace=GuardPace(tick=settings.reconcile_interval, ds_delay=settings.pool_ds_delay),
+            metrics=self.metrics,
+        )
 
     def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""
@@ -95,10 +136,16 @@ class Service:
         return Litestar(
             route_handlers=[
                 *v1.handlers(self.allocator, tell),
-                *v1.platform(settings.nameservers, self.pools.status),
+                *v1.platform(settings.nameservers, self.pools.status, self.guard),
                 *compat.handlers(self.allocator, tell),
+                *registrar_routes.handlers(self.registrars),
+                *registrar_routes.compat_handlers(self.registrars),
                 *operations.handlers(
-                    self.database_ready, lambda: self.publisher.away, settings.pool_domains, self.metrics
+                    self.database_ready,
+                    lambda: self.publisher.away,
+                    settings.pool_domains,
+                    self.registrars.supported,
+                    self.metrics,
                 ),
             ],
             plugins=[problems.plugin],
@@ -123,10 +170,14 @@ class Service:
         await self._callers.open()
         await self._publishing.open()
         publishing = asyncio.create_task(self.publisher.run())
-        background = [
-            asyncio.create_task(work)
-            for work in (self.signals.listen(self._settings.database_url), self.pools.run(), self._housekeeping())
-        ]
+        works = [self.signals.listen(self._settings.database_url), self.pools.run(), self._housekeeping()]
+        if self.guard is None:
+            logs.announce(
+                "no pool registrar", {"poolDomains": self._settings.pool_domains, "unguarded": "nameservers, DS"}
+            )
+        else:
+            works.append(self.guard.run())
+        background = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
@@ -136,6 +187,8 @@ class Service:
                 task.cancel()
             await asyncio.gather(publishing, *background, return_exceptions=True)
             await self.powerdns.close()
+            for way_out in self._ways_out:
+                await way_out.close()
             await self._publishing.close()
             await self._callers.close()
 

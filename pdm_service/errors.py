@@ -11,7 +11,17 @@
     ├── UnsupportedPool 422      unsupported-pool  ├── InvalidAddress 422       invalid-address
     ├── MissingAddress 422       missing-lb-ip     ├── InvalidText 422          invalid-text
     ├── InvalidTtl 422           invalid-ttl       ├── IdempotencyKeyReused 422 idempotency-key-reused
-    └── StoreUnavailable 503     store-unavailable
+    ├── StoreUnavailable 503     store-unavailable
+    ├── UnsupportedRegistrar 404 unsupported-registrar ├── MissingDomain 422    missing-domain
+    ├── MissingToken 422         missing-token     ├── MissingNameservers 422   missing-nameservers
+    └── RegistrarFailure, what a registrar's adapter tells
+        ├── InvalidToken 401         invalid-token           ├── IpNotAllowed 403        ip-not-allowed
+        ├── AccountNotEligible 403   account-not-eligible    ├── InsufficientScope 403   insufficient-scope
+        ├── DomainNotInAccount 403   domain-not-in-account   ├── RegistryLocked 409      registry-locked
+        ├── NsManagedByRegistrar 409 ns-managed-by-registrar ├── UnknownNameserver 422   unknown-nameserver
+        ├── RegistrarRejected 422    registrar-rejected      ├── UnsupportedOperation 422 unsupported-operation
+        ├── RateLimited 429          rate-limited            ├── ApiUnavailable 502      api-unavailable
+        └── OutcomeUnclear 502       outcome-unclear
 
 The codes are part of the wire contract; `api/problems.py` alone turns them into replies.
 """
@@ -24,7 +34,7 @@ class PdmError(Exception):
 
     code: ClassVar[str]
     status: ClassVar[int]
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -150,3 +160,118 @@ class StoreUnavailable(PdmError):
 
     code, status = "store-unavailable", 503
     retry_after_seconds = 2
+
+
+class UnsupportedRegistrar(PdmError):
+    """There is no adapter for that registrar."""
+
+    code, status = "unsupported-registrar", 404
+
+    def __init__(self, detail: str, supported: tuple[str, ...] = ()) -> None:
+        """`supported` is told beside the sentence."""
+        super().__init__(detail)
+        self.supported = supported
+
+
+class MissingDomain(PdmError):
+    """The request names no domain."""
+
+    code, status = "missing-domain", 422
+
+
+class MissingToken(PdmError):
+    """The request has no registrar token."""
+
+    code, status = "missing-token", 422
+
+
+class MissingNameservers(PdmError):
+    """The request names fewer nameservers than a domain needs."""
+
+    code, status = "missing-nameservers", 422
+
+
+class RegistrarFailure(PdmError):
+    """Base of what a registrar's adapter tells."""
+
+    def __init__(self, detail: str, retry_after_seconds: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidToken(RegistrarFailure):
+    """The registrar refuses the token, or it has not the written form."""
+
+    code, status = "invalid-token", 401
+
+
+class DomainNotInAccount(RegistrarFailure):
+    """The domain is not in the registrar's account."""
+
+    code, status = "domain-not-in-account", 403
+
+
+class InsufficientScope(RegistrarFailure):
+    """The token works, but may not do this."""
+
+    code, status = "insufficient-scope", 403
+
+
+class AccountNotEligible(RegistrarFailure):
+    """The registrar does not open its API to this account."""
+
+    code, status = "account-not-eligible", 403
+
+
+class IpNotAllowed(RegistrarFailure):
+    """The registrar does not take the token from this service's address."""
+
+    code, status = "ip-not-allowed", 403
+
+
+class NsManagedByRegistrar(RegistrarFailure):
+    """The registrar lets nobody change this domain's nameservers."""
+
+    code, status = "ns-managed-by-registrar", 409
+
+
+class RegistryLocked(RegistrarFailure):
+    """The domain's state forbids the change."""
+
+    code, status = "registry-locked", 409
+
+
+class UnknownNameserver(RegistrarFailure):
+    """The registrar or its registry does not know a nameserver."""
+
+    code, status = "unknown-nameserver", 422
+
+
+class RegistrarRejected(RegistrarFailure):
+    """The registrar refuses the change."""
+
+    code, status = "registrar-rejected", 422
+
+
+class UnsupportedOperation(RegistrarFailure):
+    """The registrar's API cannot do this."""
+
+    code, status = "unsupported-operation", 422
+
+
+class RateLimited(RegistrarFailure):
+    """The registrar takes no more requests for now."""
+
+    code, status = "rate-limited", 429
+
+
+class ApiUnavailable(RegistrarFailure):
+    """The registrar's API does not answer, or not in a way that can be understood."""
+
+    code, status = "api-unavailable", 502
+
+
+class OutcomeUnclear(RegistrarFailure):
+    """The registrar may or may not have made the change."""
+
+    code, status = "outcome-unclear", 502

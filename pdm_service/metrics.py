@@ -52,6 +52,21 @@ class Metrics:
         )  # fmt: skip
         self._drift = Counter("pdm_drift_found", "Published names found otherwise in DNS.", registry=r)
         self._expired = Counter("pdm_reservations_expired", "Reservations removed after they expired.", registry=r)
+        self._registrar_calls = Counter(
+            "pdm_registrar_calls", "Requests to registrars, by operation and outcome.",
+            ["registrar", "operation", "outcome"], registry=r,
+        )  # fmt: skip
+        self._registrar_seconds = Histogram(
+            "pdm_registrar_call_seconds", "Time of a request to a registrar.", ["registrar"], buckets=_SECONDS,
+            registry=r,
+        )  # fmt: skip
+        self._registration_checks = Counter(
+            "pdm_pool_registration_checks", "Looks at pool domains at their registrar, by what was found.",
+            ["state"], registry=r,
+        )  # fmt: skip
+        self._registration_repairs = Counter(
+            "pdm_pool_registration_repairs", "Changes made there, of nameservers or DS.", ["what"], registry=r
+        )
         self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -89,6 +104,19 @@ class Metrics:
     def expired(self, reservations: int) -> None:
         """Count reservations that were removed after they expired."""
         self._expired.inc(reservations)
+
+    def registrar_call(self, registrar: str, operation: str, outcome: str, seconds: float) -> None:
+        """Count a request to a registrar."""
+        self._registrar_calls.labels(registrar, operation, outcome).inc()
+        self._registrar_seconds.labels(registrar).observe(seconds)
+
+    def registration_checked(self, state: str) -> None:
+        """Count a look at a pool domain at its registrar."""
+        self._registration_checks.labels(state).inc()
+
+    def registration_repaired(self, what: str) -> None:
+        """Count a change of a pool domain at its registrar."""
+        self._registration_repairs.labels(what).inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

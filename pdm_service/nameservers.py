@@ -122,12 +122,12 @@ class Nameservers:
         self._turn += 1
         return servers[self._turn % len(servers)]
 
-    async def served(self, want: Wanted, ds: tuple[str, ...]) -> None:
-        """Return once every nameserver serves the child zone with the keys of `ds`; raises NotSeen."""
+    async def served(self, zone: str, ds: tuple[str, ...]) -> None:
+        """Return once every nameserver serves a zone with the keys of `ds`; raises NotSeen."""
 
         async def check(server: Nameserver) -> str | None:
-            if not ds_matches(await ask(server, want.zone, "DNSKEY"), want.zone, ds):
-                return f"{want.zone} is not served with its keys"
+            if not ds_matches(await ask(server, zone, "DNSKEY"), zone, ds):
+                return f"{zone} is not served with its keys"
             return None
 
         await self.everywhere(check)

@@ -77,6 +77,7 @@ class _Key(msgspec.Struct):
     active: bool
     published: bool = True
     ds: list[str] = []
+    dnskey: str = ""
 
 
 class _Metadata(msgspec.Struct):
@@ -151,12 +152,16 @@ class PowerDns:
         Of the keys in the database, which is the truth: the server may go on serving keys whose
         creation failed.
         """
+        return tuple(ds for ds, _ in await self.signing_keys(name))
+
+    async def signing_keys(self, name: str) -> tuple[tuple[str, str], ...]:
+        """Return the DS (SHA-256, canonical form) and the DNSKEY of each active key of a zone."""
         reply = await self._call("get-keys", "GET", f"/zones/{_id(name)}/cryptokeys", missing_ok=True)
         if reply.status_code == 404:
             return ()
         keys = msgspec.json.decode(reply.content, type=list[_Key])
-        found = [ds.split() for key in keys if key.active and key.published for ds in key.ds]
-        return tuple(" ".join([*ds[:3], "".join(ds[3:]).lower()]) for ds in found if ds[2] == _SHA256)
+        found = [(ds.split(), key.dnskey) for key in keys if key.active and key.published for ds in key.ds]
+        return tuple((" ".join([*ds[:3], "".join(ds[3:]).lower()]), key) for ds, key in found if ds[2] == _SHA256)
 
     async def observe(self, name: str) -> Observed | None:
         """Return what there is of a child zone, None if there is none."""

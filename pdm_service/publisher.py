@@ -215,7 +215,7 @@ class Publisher:
 
     async def _publish(self, lease: Lease, want: zone.Wanted) -> str:
         ds = await self._child(lease, want)
-        await self._seen(lambda: self._nameservers.served(want, ds), want.zone)
+        await self._seen(lambda: self._nameservers.served(want.zone, ds), want.zone)
         await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
         await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
         outcome = "repaired" if want.known_ds else "published"

@@ -1,14 +1,15 @@
 """The only reader of the environment. Reports every fault at once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from adapters.all import NAMES, OVH_ENDPOINTS
 from pdm_service import names
 from pdm_service.errors import InvalidFormat
 
@@ -55,9 +56,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain: timedelta
     """How long a stopping service waits for requests in flight."""
     log_level: str
+    registrar_urls: dict[str, str]
+    """Of those registrars that are asked elsewhere than at their own address."""
+    ovh_endpoint: str
+    namecheap_client_ip: str | None
+    """The IPv4 address that Namecheap sees our requests come from."""
+    pool_registrar: str | None
+    pool_registrar_token: str | None
+    pool_ds_delay: timedelta
+    """How long after a change of a pool domain's nameservers its DS is published."""
 
     def __repr__(self) -> str:
-        """Show nothing: a repr ends up in logs, and two fields are secrets."""
+        """Show nothing: a repr ends up in logs, and three fields are secrets."""
         return "Settings()"
 
 
@@ -85,7 +95,18 @@ def read(environment: Mapping[str, str]) -> Settings:
         "lease": reader.get("PDM_LEASE", "15s", _lease),
         "drain": reader.get("PDM_DRAIN_TIMEOUT", "15s", _duration),
         "log_level": reader.get("PDM_LOG_LEVEL", "info", _log_level),
+        "registrar_urls": {
+            name: url for name in NAMES if (url := reader.get(f"PDM_REGISTRAR_{name.upper()}_URL", "", _maybe_url))
+        },
+        "ovh_endpoint": reader.get("PDM_REGISTRAR_OVH_ENDPOINT", "ovh-eu", _one_of(OVH_ENDPOINTS)),
+        "namecheap_client_ip": reader.get("PDM_REGISTRAR_NAMECHEAP_CLIENT_IP", "", _maybe_ipv4),
+        "pool_registrar": reader.get("PDM_POOL_REGISTRAR", "", _maybe_registrar),
+        "pool_registrar_token": reader.get("PDM_POOL_REGISTRAR_TOKEN", "", _maybe_token),
+        "pool_ds_delay": reader.get("PDM_POOL_DS_DELAY", "2d", _duration),
     }
+    if bool(settings["pool_registrar"]) != bool(settings["pool_registrar_token"]) and not reader.faults:
+        missing = "PDM_POOL_REGISTRAR_TOKEN" if settings["pool_registrar"] else "PDM_POOL_REGISTRAR"
+        reader.faults.append(f"{missing}: missing; a pool registrar needs a name and a token")
     for name in ("PDM_AUTH_TOKENS_FILE", "PDM_ANONYMOUS"):
         if environment.get(name):
             reader.faults.append(f"{name}: this version does not tell callers apart; it only listens on loopback")
@@ -236,6 +257,38 @@ def _lease(text: str) -> timedelta:
         msg = "takes a duration from 3s to 5m"
         raise ValueError(msg)
     return found
+
+
+def _one_of(words: Iterable[str]) -> Callable[[str], str]:
+    known = sorted(words)
+
+    def parse(text: str) -> str:
+        if text.lower() not in known:
+            msg = f"is one of {', '.join(known)}"
+            raise ValueError(msg)
+        return text.lower()
+
+    return parse
+
+
+def _maybe_registrar(text: str) -> str | None:
+    return _one_of(NAMES)(text) if text else None
+
+
+def _maybe_token(text: str) -> str | None:
+    return _header_text(text) if text else None
+
+
+def _maybe_url(text: str) -> str | None:
+    return _http_url(text) if text else None
+
+
+def _maybe_ipv4(text: str) -> str | None:
+    try:
+        return str(IPv4Address(text)) if text else None
+    except ValueError as error:
+        msg = "takes an IPv4 address"
+        raise ValueError(msg) from error
 
 
 def _log_level(text: str) -> str:

@@ -82,6 +82,29 @@ class CompatReleaseRequest(CompatRequest, kw_only=True):
     subdomain: str | None = None
 
 
+class ValidateRequest(V1Request, kw_only=True):
+    """Test a registrar token; it lives no longer than the request."""
+
+    registrar: str | None = None
+    domain: str | None = None
+    token: str | None = None
+
+
+class CompatValidateRequest(CompatRequest, kw_only=True):
+    """Test a registrar token, as the existing provisioner asks for it."""
+
+    domain: str | None = None
+    token: str | None = None
+
+
+class CompatSetNsRequest(CompatRequest, kw_only=True):
+    """Change a domain's nameservers, as the existing provisioner asks for it."""
+
+    domain: str | None = None
+    token: str | None = None
+    nameservers: list[str] | None = None
+
+
 class Dnssec(Reply, kw_only=True):
     """The DS RRset of the child zone, in presentation form."""
 
@@ -153,6 +176,19 @@ class CheckReply(Reply, kw_only=True):
     fqdn: str | None = None
 
 
+class PoolRegistration(Reply, kw_only=True):
+    """What a pool domain's registrar has on record, and whether that is as it should be."""
+
+    registrar: str
+    state: Literal["unknown", "in-order", "changing", "failed"]
+    nameservers: list[str] | None = None
+    ds: list[str] | None = None
+    """Absent where the registrar does not tell."""
+    problem: str | None = None
+    checked_at: datetime | None = None
+    repaired_at: datetime | None = None
+
+
 class PoolReply(Reply, kw_only=True):
     """A pool domain and the condition of its zone."""
 
@@ -163,6 +199,8 @@ class PoolReply(Reply, kw_only=True):
     problems: list[str] | None = None
     last_error: str | None = None
     checked_at: datetime | None = None
+    registration: PoolRegistration | None = None
+    """Only with a pool registrar."""
 
 
 class PoolsReply(Reply, kw_only=True):
@@ -216,6 +254,57 @@ class CompatList(Reply, kw_only=True):
     allocations: list[AllocationReply]
 
 
+class ValidateReply(Reply, kw_only=True):
+    """A token that works; null says that there is no way to find out but to try."""
+
+    valid: Literal[True]
+    registrar: str
+    domain: str
+    nameservers: list[str]
+    can_set_nameservers: bool | None
+    warnings: list[str]
+
+
+class SetNsReply(Reply, kw_only=True):
+    """Nameservers that are on record, or a change that the registrar has taken and carries out by itself."""
+
+    success: Literal[True]
+    registrar: str
+    domain: str
+    nameservers: list[str]
+    """As the registrar told them last; while `pending`, still the old ones."""
+    propagation: str
+    pending: bool = False
+
+
+class Abilities(Reply, kw_only=True):
+    """What can be done with a domain at a registrar."""
+
+    set_nameservers: bool
+    tells_permission: bool
+    read_ds: bool
+    set_ds: bool
+    asynchronous: bool
+
+
+class RegistrarReply(Reply, kw_only=True):
+    """A registrar, for those who choose one."""
+
+    name: str
+    title: str
+    token_form: str
+    token_url: str
+    abilities: Abilities
+    propagation: str
+    notes: list[str]
+
+
+class RegistrarsReply(Reply, kw_only=True):
+    """All registrars with an adapter, by name."""
+
+    registrars: list[RegistrarReply]
+
+
 class Health(Reply, kw_only=True):
     """Is the service able to work, in the words that the existing provisioner reads."""
 
@@ -240,3 +329,5 @@ class Problem(Reply, kw_only=True):
     type: str
     title: str
     status: int
+    supported: list[str] | None = None
+    """The registrars that there are, where another one was asked for."""

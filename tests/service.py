@@ -20,6 +20,7 @@ from tests.eventually import eventually
 T = TypeVar("T")
 NAMESERVERS = ("ns1.platform.test", "ns2.platform.test")
 ADDRESS = "192.0.2.10"
+REGISTRARS = ("CLOUDFLARE", "DYNADOT", "GODADDY", "NAMECHEAP", "OVH")
 PDM = str(Path(sys.executable).parent / "pdm")
 
 
@@ -39,6 +40,8 @@ class Service:
             "PDM_POOL_DOMAINS": pool,
             "PDM_NAMESERVERS": ",".join(NAMESERVERS),
             "PDM_NAMESERVER_ADDRESSES": f"127.0.0.1:{powerdns.dns_port}",
+            # No test ever asks a real registrar.
+            **{f"PDM_REGISTRAR_{name}_URL": "http://127.0.0.1:9" for name in REGISTRARS},
             "PDM_LEASE": "4s",
             "PDM_LOG_LEVEL": "debug",
             **more,

@@ -13,6 +13,7 @@ def handlers(
     database_ready: Callable[[], Awaitable[bool]],
     powerdns_away: Callable[[], bool],
     pool_domains: tuple[str, ...],
+    registrars: tuple[str, ...],
     metrics: Metrics,
 ) -> list[HTTPRouteHandler]:
     """Return the routes for operators and their tools."""
@@ -20,7 +21,11 @@ def handlers(
     @get("/healthz")
     async def healthz() -> Response[Health]:
         healthy = await database_ready()
-        health = Health(status="ok" if healthy else "unhealthy", managed_domains=sorted(pool_domains), registrars=[])
+        health = Health(
+            status="ok" if healthy else "unhealthy",
+            managed_domains=sorted(pool_domains),
+            registrars=sorted(registrars),
+        )
         return Response(health, status_code=200 if healthy else 503, headers=_retry(ok=healthy))
 
     @get("/readyz")

@@ -14,7 +14,7 @@ from litestar.plugins.problem_details import (
 )
 from msgspec import Struct
 
-from pdm_service.errors import PdmError
+from pdm_service.errors import PdmError, UnsupportedRegistrar
 from pdm_service.wire import Problem
 
 _log = logging.getLogger(__name__)
@@ -45,13 +45,16 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
         title=body.title,
         type_=body.type,
         detail=body.detail,
-        extra={"error": body.error},
+        extra={"error": body.error} | ({} if body.supported is None else {"supported": body.supported}),
         headers=dict(more),
     )
 
 
 def _from_ours(error: PdmError) -> ProblemDetailsException:
-    return _exception(problem(error.code, error.status, error.detail), headers(error))
+    body = problem(error.code, error.status, error.detail)
+    if isinstance(error, UnsupportedRegistrar):
+        body.supported = list(error.supported)
+    return _exception(body, headers(error))
 
 
 def _from_framework(error: HTTPException) -> ProblemDetailsException:

@@ -22,6 +22,7 @@ from pdm_service.allocator import Allocator, Verdict
 from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.errors import InvalidAddress, InvalidQuery, MissingAddress
+from pdm_service.guard import Guard
 from pdm_service.pools import PoolStatus
 from pdm_service.store import Filter
 from pdm_service.wire import (
@@ -33,6 +34,7 @@ from pdm_service.wire import (
     EventPage,
     EventReply,
     NameserversReply,
+    PoolRegistration,
     PoolReply,
     PoolsReply,
     ReleaseRequest,
@@ -150,12 +152,15 @@ def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     return [allocations, allocation, events]
 
 
-def platform(nameservers: tuple[str, ...], pools: dict[str, PoolStatus]) -> list[HTTPRouteHandler]:
+def platform(nameservers: tuple[str, ...], pools: dict[str, PoolStatus], guard: Guard | None) -> list[HTTPRouteHandler]:
     """Return the routes that tell what the platform offers."""
 
     @get("/v1/pools")
     async def list_pools() -> PoolsReply:
-        return PoolsReply(pools=[_pool(domain, pools[domain], nameservers) for domain in sorted(pools)])
+        found = [_pool(domain, pools[domain], nameservers) for domain in sorted(pools)]
+        for pool in found:
+            pool.registration = _registration(pool.pool_domain, guard)
+        return PoolsReply(pools=found)
 
     @get("/v1/nameservers")
     async def list_nameservers() -> NameserversReply:
@@ -198,6 +203,20 @@ def _pool(domain: str, status: PoolStatus, nameservers: tuple[str, ...]) -> Pool
         problems=list(status.problems) or None,
         last_error=status.last_error,
         checked_at=status.checked_at,
+    )
+
+
+def _registration(domain: str, guard: Guard | None) -> PoolRegistration | None:
+    if guard is None or (found := guard.status.get(domain)) is None:
+        return None
+    return PoolRegistration(
+        registrar=guard.name,
+        state=found.state,
+        nameservers=None if found.nameservers is None else list(found.nameservers),
+        ds=None if found.ds is None else list(found.ds),
+        problem=found.problem,
+        checked_at=found.checked_at,
+        repaired_at=found.repaired_at,
     )
 
 

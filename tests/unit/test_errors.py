@@ -22,7 +22,10 @@ CONTRACT = {
     "invalid-body": 400, "token-mismatch": 403, "not-found": 404, "conflict": 409, "already-active": 409,
     "overlaps-allocation": 409, "reservation-expired": 410, "invalid-format": 422, "reserved-name": 422,
     "unsupported-pool": 422, "invalid-address": 422, "missing-lb-ip": 422, "idempotency-key-reused": 422,
-    "store-unavailable": 503,
+    "store-unavailable": 503, "unsupported-registrar": 404, "missing-domain": 422, "missing-token": 422,
+    "missing-nameservers": 422, "invalid-token": 401, "domain-not-in-account": 403, "insufficient-scope": 403,
+    "rate-limited": 429, "api-unavailable": 502, "account-not-eligible": 403, "ip-not-allowed": 403,
+    "ns-managed-by-registrar": 409, "registry-locked": 409,
 }  # fmt: skip
 SECRET = "marked: postgresql://pdm:hunter2@db/pdm"
 

@@ -48,6 +48,12 @@ def start(**more: str) -> subprocess.CompletedProcess[str]:
         ("reconcile_interval", timedelta(seconds=5)),
         ("lease", timedelta(seconds=15)),
         ("log_level", "info"),
+        ("registrar_urls", {}),
+        ("ovh_endpoint", "ovh-eu"),
+        ("namecheap_client_ip", None),
+        ("pool_registrar", None),
+        ("pool_registrar_token", None),
+        ("pool_ds_delay", timedelta(days=2)),
     ],
 )
 def test_default_of_a_variable(field: str, expected: object) -> None:
@@ -91,6 +97,10 @@ def test_default_of_a_variable(field: str, expected: object) -> None:
         ("PDM_LEASE", "3s", "lease", timedelta(seconds=3)),
         ("PDM_DRAIN_TIMEOUT", "3s", "drain", timedelta(seconds=3)),
         ("PDM_LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("PDM_REGISTRAR_OVH_URL", "http://127.0.0.1:9/1.0/", "registrar_urls", {"ovh": "http://127.0.0.1:9/1.0"}),
+        ("PDM_REGISTRAR_OVH_ENDPOINT", "OVH-CA", "ovh_endpoint", "ovh-ca"),
+        ("PDM_REGISTRAR_NAMECHEAP_CLIENT_IP", "192.0.2.1", "namecheap_client_ip", "192.0.2.1"),
+        ("PDM_POOL_DS_DELAY", "1d", "pool_ds_delay", timedelta(days=1)),
     ],
 )  # fmt: skip
 def test_variable_with_a_good_value(variable: str, text: str, field: str, expected: object) -> None:
@@ -124,6 +134,12 @@ def test_variable_with_a_good_value(variable: str, text: str, field: str, expect
         ("PDM_LEASE", "2s"),
         ("PDM_LEASE", "6m"),
         *(("PDM_LOG_LEVEL", text) for text in ("trace", "20", "infos")),
+        *((f"PDM_REGISTRAR_{name}_URL", "ftp://x") for name in ("CLOUDFLARE", "DYNADOT", "GODADDY", "NAMECHEAP", "OVH")),
+        ("PDM_REGISTRAR_OVH_ENDPOINT", "ovh-mars"),
+        ("PDM_REGISTRAR_NAMECHEAP_CLIENT_IP", "2001:db8::1"),
+        ("PDM_POOL_REGISTRAR", "gandi"),
+        ("PDM_POOL_REGISTRAR_TOKEN", "a\nb"),
+        ("PDM_POOL_DS_DELAY", "0s"),
     ],
 )  # fmt: skip
 def test_variable_with_a_bad_value(variable: str, text: str) -> None:
@@ -237,3 +253,23 @@ def test_start_with_a_database_url_that_cannot_be_used(text: str) -> None:
     assert "marked" not in ended.stderr + ended.stdout
     (line,) = ended.stderr.splitlines()
     assert line.startswith("PDM_DATABASE_URL: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"PDM_POOL_REGISTRAR": "dynadot"}, "PDM_POOL_REGISTRAR_TOKEN"), ({"PDM_POOL_REGISTRAR_TOKEN": "k"}, "PDM_POOL_REGISTRAR")],
+)  # fmt: skip
+def test_half_a_pool_registrar(given: dict[str, str], named: str) -> None:
+    """A pool registrar needs its name and its token; whichever is missing is named."""
+    (fault,) = faults(**given)
+    assert fault.startswith(f"{named}: missing")
+
+
+def test_pool_registrar_token_from_a_file(tmp_path: Path) -> None:
+    """The token may come from a file, and is in no text of the settings."""
+    (tmp_path / "token").write_text("marked-token\n")
+    settings = read(
+        {**REQUIRED, "PDM_POOL_REGISTRAR": "Dynadot", "PDM_POOL_REGISTRAR_TOKEN_FILE": str(tmp_path / "token")}
+    )
+    assert (settings.pool_registrar, settings.pool_registrar_token) == ("dynadot", "marked-token")
+    assert "marked" not in repr(settings)

@@ -1,0 +1,291 @@
+"""The guard of the pool domains: at their registrar, nameservers and DS are kept equal to the platform's.
+
+`plan` decides; `Guard` looks, writes and records, in the background. Nothing waits for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from random import uniform
+from time import monotonic
+
+import msgspec
+
+from adapters.base import (
+    SECONDS,
+    Ds,
+    Follows,
+    OutcomeUnclear,
+    Pending,
+    RateLimited,
+    ReadsDs,
+    Registrar,
+    RegistrarError,
+    SetsDs,
+    Unavailable,
+    known,
+    registrable,
+)
+from pdm_service import logs
+from pdm_service.errors import StoreUnavailable
+from pdm_service.metrics import Metrics
+from pdm_service.nameservers import Nameservers, NotSeen
+from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.registrations import Outcome, Registration, Registrations, Turn
+
+_log = logging.getLogger(__name__)
+
+AT_COMMIT = timedelta(hours=1)
+"""How old the last look must be for a commit to cause one."""
+_DAILY = timedelta(hours=24)
+_LEASE = timedelta(seconds=120)
+_CALL_SECONDS = 2 * SECONDS
+_ASK_SECONDS = 5.0
+"""Commits ask the database at most this often whether the last look is too old."""
+_SOON = timedelta(seconds=60)
+_SETTLING = timedelta(minutes=15)
+"""A change that is not on record yet is not sent again within this time."""
+_AWAY, _UNCLEAR, _REFUSED = timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the registrar has on record."""
+
+    nameservers: tuple[str, ...]
+    ds: tuple[Ds, ...] | None
+    """None where it does not tell."""
+
+
+class SetNameservers(msgspec.Struct, frozen=True):
+    """Set the nameservers to the platform's."""
+
+
+class SetDs(msgspec.Struct, frozen=True):
+    """Set the DS."""
+
+    ds: tuple[Ds, ...]
+
+
+def plan(
+    seen: Seen, nameservers: tuple[str, ...], ds: tuple[Ds, ...], *, may_sign: bool, sets_ds: bool
+) -> list[SetDs | SetNameservers]:
+    """Return what to change, in this order, so that `nameservers` serve the domain and `ds` make it secure.
+
+    `may_sign` tells whether resolvers may still know other nameservers: a DS would make what those
+    serve bogus. For the same reason a DS that is not ours goes before the nameservers change (RFC 6781
+    section 4.3.5). A further DS beside all of ours harms nobody and stays.
+    """
+    ours = {one.rdata for one in ds}
+    found = {one.rdata for one in seen.ds or ()}
+    kept = tuple(one for one in seen.ds or () if one.rdata in ours)
+    if seen.nameservers != nameservers:
+        first: list[SetDs | SetNameservers] = [SetDs(kept)] if sets_ds and found - ours else []
+        return [*first, SetNameservers()]
+    bogus = bool(found) and not kept
+    return [SetDs(ds)] if sets_ds and ds and (bogus or (may_sign and not ours <= found)) else []
+
+
+class GuardPace(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, and how soon."""
+
+    tick: timedelta
+    """How often it is looked for what is due."""
+    ds_delay: timedelta
+    """How long after a change of nameservers a DS is published."""
+
+
+class Guard:
+    """Looks after the registration of every pool domain."""
+
+    def __init__(
+        self,
+        *,
+        registrar: Registrar,
+        credential: str,
+        domains: Iterable[str],
+        nameservers: tuple[str, ...],
+        asked: Nameservers,
+        powerdns: PowerDns,
+        registrations: Registrations,
+        ready: Callable[[str], bool],
+        pace: GuardPace,
+        metrics: Metrics,
+    ) -> None:
+        """`ready` tells whether the zone of a pool domain is there."""
+        self._registrar = registrar
+        self._credential = credential
+        self._nameservers = known(nameservers)
+        self._asked = asked
+        self._powerdns = powerdns
+        self._registrations = registrations
+        self._ready = ready
+        self._ds_delay = pace.ds_delay
+        self._tick_seconds = pace.tick.total_seconds()
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self._older: dict[str, timedelta] = {domain: timedelta() for domain in domains if registrable(domain) == domain}
+        self._domains = tuple(self._older)
+        self._asked_at: dict[str, float] = {}
+        self.status: dict[str, Registration] = {}
+        self.name = registrar.about.name
+
+    def committed(self, domain: str) -> None:
+        """Have the domain of a name that was just committed looked at, if the last look is too old."""
+        now = monotonic()
+        if domain in self._domains and now - self._asked_at.get(domain, -_ASK_SECONDS) >= _ASK_SECONDS:
+            self._asked_at[domain] = now
+            self._older.setdefault(domain, AT_COMMIT)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Look after all domains, for ever."""
+        while True:
+            self._wake.clear()
+            older, self._older = self._older, {}
+            for domain in self._domains:
+                await self._turn(domain, older.get(domain))
+            try:
+                async with asyncio.timeout(min(1.0, self._tick_seconds) if self._older else self._tick_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _turn(self, domain: str, older: timedelta | None) -> None:
+        try:
+            if older == timedelta() and not self._ready(domain):
+                self._older[domain] = older
+                return
+            turn = await self._registrations.take(domain, older, _LEASE)
+            if turn is not None:
+                await self._registrations.record(turn, await self._look(turn))
+            self.status = await self._registrations.all()
+        except StoreUnavailable:
+            self._older.setdefault(domain, older or _DAILY)
+        except Exception:  # noqa: BLE001 - a defect must not end the work for ever
+            _log.exception("looking after the registration of %s failed by a defect", domain)
+
+    async def _look(self, turn: Turn) -> Outcome:
+        outcome = await self._outcome(turn)
+        before = self.status.get(turn.pool_domain)
+        if outcome.problem and (before is None or before.problem != outcome.problem):
+            fields = {"poolDomain": turn.pool_domain, "registrar": self.name, "problem": outcome.problem}
+            logs.event(_log, logging.WARNING, "pool registration", fields)
+        self._metrics.registration_checked(outcome.state)
+        return outcome
+
+    async def _outcome(self, turn: Turn) -> Outcome:
+        seen: Seen | None = None
+        try:
+            if waiting := await self._under_way(turn):
+                return waiting
+            seen = await self._see(turn.pool_domain)
+            return await self._mend(turn, seen)
+        except (PowerDnsError, NotSeen) as error:
+            return _failed(f"nothing is changed while the zone is not served: {error}", _SOON, seen)
+        except RegistrarError as failure:
+            return _failed(failure.detail, _pause(failure), seen)
+
+    async def _under_way(self, turn: Turn) -> Outcome | None:
+        """Return the outcome while the registrar still carries out the last change; None once it does not."""
+        if turn.operation is None or not isinstance(self._registrar, Follows):
+            return None
+        progress = await self._registrar.progress(
+            self._credential, turn.pool_domain, turn.operation, within=_CALL_SECONDS
+        )
+        if progress.failed is not None:
+            return _failed(progress.failed.detail, _REFUSED, None)
+        if progress.done or turn.since_moved is None or turn.since_moved > _DAILY:
+            return None
+        again = max(_SOON, timedelta(seconds=progress.poll_after_seconds))
+        return Outcome(state="changing", operation=turn.operation, again=again)
+
+    async def _see(self, domain: str) -> Seen:
+        nameservers = await self._registrar.get_nameservers(self._credential, domain, within=_CALL_SECONDS)
+        ds = None
+        if isinstance(self._registrar, ReadsDs):
+            ds = await self._registrar.get_ds(self._credential, domain, within=_CALL_SECONDS)
+        return Seen(nameservers, ds)
+
+    async def _mend(self, turn: Turn, seen: Seen) -> Outcome:
+        ds = tuple(_ds(*key) for key in await self._powerdns.signing_keys(f"{turn.pool_domain}."))
+        may_sign = turn.since_moved is None or turn.since_moved > self._ds_delay
+        sets_ds = isinstance(self._registrar, SetsDs)
+        steps = plan(seen, self._nameservers, ds, may_sign=may_sign, sets_ds=sets_ds)
+        in_order = Outcome(
+            state="in-order", nameservers=seen.nameservers, ds=_texts(seen.ds), again=_DAILY * uniform(0.9, 1.0)
+        )
+        if not steps:
+            unsigned = (
+                sets_ds and not may_sign and not {one.rdata for one in ds} <= {one.rdata for one in seen.ds or ()}
+            )
+            return msgspec.structs.replace(in_order, again=_unsigned_pause(self._ds_delay)) if unsigned else in_order
+        settling = {SetNameservers: turn.since_moved, SetDs: turn.since_signed}
+        if any(since is not None and since < _SETTLING for step in steps if (since := settling[type(step)])):
+            return msgspec.structs.replace(in_order, state="changing", again=_SOON)
+        await self._asked.served(f"{turn.pool_domain}.", await self._powerdns.ds(f"{turn.pool_domain}."))
+        pending = None
+        for step in steps:
+            pending = await self._apply(turn, step, seen) or pending
+        if pending is not None:
+            again = max(_SOON, timedelta(seconds=pending.poll_after_seconds))
+            return msgspec.structs.replace(
+                in_order, state="changing", operation=pending.operation, repaired=True, again=again
+            )
+        after = await self._see(turn.pool_domain)
+        return msgspec.structs.replace(
+            in_order, nameservers=after.nameservers, ds=_texts(after.ds), repaired=True, again=_SOON
+        )
+
+    async def _apply(self, turn: Turn, step: SetDs | SetNameservers, seen: Seen) -> Pending | None:
+        """Take one step; a turn that is over writes nothing."""
+        moving = isinstance(step, SetNameservers)
+        noted = self._registrations.about_to_move if moving else self._registrations.about_to_sign
+        if not await noted(turn):
+            raise StoreUnavailable("the turn is over")
+        what = "nameservers" if moving else "ds"
+        logs.event(
+            _log, logging.WARNING, "pool registration drifted",
+            {"poolDomain": turn.pool_domain, "registrar": self.name, "repairing": what,
+             "nameservers": seen.nameservers, "ds": _texts(seen.ds)},
+        )  # fmt: skip
+        if isinstance(step, SetNameservers):
+            change = await self._registrar.set_nameservers(
+                self._credential, turn.pool_domain, self._nameservers, within=_CALL_SECONDS
+            )
+            pending = change if isinstance(change, Pending) else None
+        else:
+            assert isinstance(self._registrar, SetsDs)  # noqa: S101 - plan has no such step otherwise
+            pending = await self._registrar.set_ds(self._credential, turn.pool_domain, step.ds, within=_CALL_SECONDS)
+        self._metrics.registration_repaired(what)
+        return pending
+
+
+def _failed(problem: str, again: timedelta, seen: Seen | None) -> Outcome:
+    return Outcome(
+        state="failed",
+        problem=problem,
+        nameservers=None if seen is None else seen.nameservers,
+        ds=None if seen is None else _texts(seen.ds),
+        again=again,
+    )
+
+
+def _pause(failure: RegistrarError) -> timedelta:
+    if isinstance(failure, RateLimited) and failure.retry_after_seconds:
+        return timedelta(seconds=failure.retry_after_seconds)
+    return _AWAY if isinstance(failure, Unavailable) else _UNCLEAR if isinstance(failure, OutcomeUnclear) else _REFUSED
+
+
+def _unsigned_pause(delay: timedelta) -> timedelta:
+    return min(max(delay, timedelta(seconds=1)), AT_COMMIT)
+
+
+def _texts(ds: tuple[Ds, ...] | None) -> tuple[str, ...] | None:
+    return None if ds is None else tuple(f"{d.key_tag} {d.algorithm} {d.digest_type} {d.digest}" for d in ds)
+
+
+def _ds(ds: str, dnskey: str) -> Ds:
+    tag, algorithm, digest_type, digest = ds.split(maxsplit=3)
+    flags, _, _, key = dnskey.split(maxsplit=3)
+    return Ds(int(tag), int(algorithm), int(digest_type), digest.lower(), int(flags), key.replace(" ", ""))

@@ -1,0 +1,137 @@
+"""What callers may ask of registrars, with a token that lives no longer than the request."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+import msgspec
+
+from adapters import base
+from adapters.base import About, Applied, Registrar, Validation
+from pdm_service import errors, logs, names
+
+_log = logging.getLogger(__name__)
+
+SET_SECONDS = 9.0
+"""Existing callers give up after 10."""
+_VALIDATE_SECONDS = 8.0
+_LOOK_SECONDS = 4.0
+"""The most of SET_SECONDS that the look before a change may take."""
+
+_TOLD_AS: dict[type[base.RegistrarError], type[errors.RegistrarFailure]] = {
+    base.InvalidCredential: errors.InvalidToken,
+    base.AddressNotAllowed: errors.IpNotAllowed,
+    base.AccountNotEligible: errors.AccountNotEligible,
+    base.MissingPermission: errors.InsufficientScope,
+    base.DomainNotInAccount: errors.DomainNotInAccount,
+    base.ManagedByRegistrar: errors.NsManagedByRegistrar,
+    base.Locked: errors.RegistryLocked,
+    base.UnknownHost: errors.UnknownNameserver,
+    base.Rejected: errors.RegistrarRejected,
+    base.NotSupported: errors.UnsupportedOperation,
+    base.RateLimited: errors.RateLimited,
+    base.Unavailable: errors.ApiUnavailable,
+    base.OutcomeUnclear: errors.OutcomeUnclear,
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A registrar's name and a domain, both in their one form."""
+
+    registrar: str
+    domain: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What came of setting nameservers."""
+
+    nameservers: tuple[str, ...]
+    """On record; while pending, before the change."""
+    pending: bool
+    propagation: str
+
+
+class Registrars:
+    """The registrars, by name."""
+
+    def __init__(self, adapters: Mapping[str, Registrar]) -> None:
+        self._adapters = adapters
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(self._adapters))
+
+    def about(self) -> list[About]:
+        """Return the facts of all registrars, by name."""
+        return [self._adapters[name].about for name in self.supported]
+
+    async def validate(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, Validation]:
+        """Test a token, by reading alone; raises what is wrong with the question, and RegistrarFailure."""
+        asked, secret = self._asked(registrar, domain, token)
+        try:
+            found = await self._adapters[asked.registrar].validate(secret, asked.domain, within=_VALIDATE_SECONDS)
+        except base.RegistrarError as failure:
+            raise told(failure) from None
+        return asked, found
+
+    async def set_nameservers(
+        self, registrar: str | None, domain: str | None, token: str | None, nameservers: Sequence[str] | None
+    ) -> tuple[Asked, Changed]:
+        """Validate, set the nameservers if they differ, read back; raises as validate, and MissingNameservers."""
+        asked, secret = self._asked(registrar, domain, token)
+        wanted = _wanted(nameservers)
+        adapter = self._adapters[asked.registrar]
+        until = monotonic() + SET_SECONDS
+        try:
+            before = await adapter.validate(secret, asked.domain, within=_LOOK_SECONDS)
+            if before.nameservers == wanted:
+                return asked, Changed(wanted, pending=False, propagation=adapter.about.propagation)
+            if before.obstacle is not None:
+                raise before.obstacle
+            change = await adapter.set_nameservers(secret, asked.domain, wanted, within=until - monotonic())
+        except base.RegistrarError as failure:
+            raise told(failure) from None
+        applied = isinstance(change, Applied)
+        fields = {**msgspec.structs.asdict(asked), "before": before.nameservers, "after": wanted, "applied": applied}
+        logs.event(_log, logging.INFO, "nameservers set", fields)
+        if isinstance(change, Applied):
+            return asked, Changed(change.nameservers, pending=False, propagation=adapter.about.propagation)
+        text = f"{adapter.about.title} has taken the change and goes on by itself: {adapter.about.propagation}"
+        return asked, Changed(before.nameservers, pending=True, propagation=text)
+
+    def _asked(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, str]:
+        name = (registrar or "").strip().lower()
+        if name not in self._adapters:
+            raise errors.UnsupportedRegistrar(f"the registrars are {', '.join(self.supported)}", self.supported)
+        if not (domain or "").strip():
+            raise errors.MissingDomain("name the domain whose registrar is asked")
+        if not (token or "").strip():
+            form = self._adapters[name].about.token_form
+            raise errors.MissingToken(f"send the registrar's token, in the form {form}")
+        return Asked(name, registrable(domain or "")), (token or "").strip()
+
+
+def registrable(domain: str) -> str:
+    """Return a domain as a registrar knows it; raises InvalidFormat for a sub-domain and for a public suffix."""
+    name = names.domain(domain)
+    found = base.registrable(name)
+    if found == name:
+        return name
+    if found is None:
+        raise errors.InvalidFormat(f"{name} is a public suffix; name a domain below it")
+    raise errors.InvalidFormat(f"{name} is a sub-domain; a registrar knows {found} alone")
+
+
+def told(failure: base.RegistrarError) -> errors.RegistrarFailure:
+    """Return a registrar's failure as callers are told of it."""
+    return _TOLD_AS[type(failure)](failure.detail, failure.retry_after_seconds)
+
+
+def _wanted(nameservers: Sequence[str] | None) -> tuple[str, ...]:
+    if len({host.strip().lower().removesuffix(".") for host in nameservers or ()} - {""}) < base.MIN_NAMESERVERS:
+        raise errors.MissingNameservers(f"a domain needs {base.MIN_NAMESERVERS} nameservers at least")
+    try:
+        return base.wanted(nameservers or ())
+    except base.Rejected as failure:
+        raise errors.InvalidFormat(failure.detail) from None
