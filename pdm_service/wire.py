@@ -274,7 +274,7 @@ class SetNsReply(Reply, kw_only=True):
     nameservers: list[str]
     """As the registrar told them last; while `pending`, still the old ones."""
     propagation: str
-    pending: bool = False
+    pending: bool
 
 
 class Abilities(Reply, kw_only=True):

@@ -50,11 +50,15 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
     )
 
 
-def _from_ours(error: PdmError) -> ProblemDetailsException:
+def _told(error: PdmError) -> Problem:
     body = problem(error.code, error.status, error.detail)
     if isinstance(error, UnsupportedRegistrar):
         body.supported = list(error.supported)
-    return _exception(body, headers(error))
+    return body
+
+
+def _from_ours(error: PdmError) -> ProblemDetailsException:
+    return _exception(_told(error), headers(error))
 
 
 def _from_framework(error: HTTPException) -> ProblemDetailsException:
@@ -121,4 +125,4 @@ plugin = ProblemDetailsPlugin(
 
 def encoded(error: PdmError) -> bytes:
     """Return the body of an error reply, encoded, for what answers outside the framework."""
-    return msgspec.json.encode(problem(error.code, error.status, error.detail))
+    return msgspec.json.encode(_told(error))

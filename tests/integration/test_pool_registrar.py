@@ -222,8 +222,8 @@ def test_commit_while_the_registrar_is_away(
 
 def test_registrar_that_refuses(guarded: Callable[..., Service], registrar: Server) -> None:
     """What the registrar refuses is told as the registration's problem, and logged once, without the token."""
-    registrar.token, wrong = registrar.wrong_token, registrar.wrong_token
-    service = guarded()
+    wrong = registrar.wrong_token
+    service = guarded(PDM_POOL_REGISTRAR_TOKEN=wrong)
     found = eventually(lambda: one if (one := registration(service)).get("state") == "failed" else None, 15)
     assert found["problem"]
     assert "nameservers" not in found

@@ -63,11 +63,11 @@ def test_reply_without_what_does_not_apply(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", REPLIES)
 def test_reply_field_that_may_be_missing(kind: type) -> None:
-    """A field admits None exactly when it may be left out; so there is no way to encode a null."""
+    """A field admits None exactly when it may be left out; so there is no way to encode a null but the contract's."""
     assert kind.__struct_config__.omit_defaults
     hints = typing.get_type_hints(kind)
     for one in msgspec.structs.fields(kind):
-        assert nullable(hints[one.name]) == (not one.required), one.name
+        assert nullable(hints[one.name]) == (not one.required) or one.name == "can_set_nameservers", one.name
         assert one.required or one.default is None, one.name
 
 
@@ -101,7 +101,9 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (wire.CompatList, "poolDomain allocations"),
         (wire.CompatReservedReply, "reserved"),
         (wire.Health, "status managedDomains registrars"),
-        (wire.Problem, "error detail type title status"),
+        (wire.Problem, "error detail type title status supported"),
+        (wire.ValidateReply, "valid registrar domain nameservers canSetNameservers warnings"),
+        (wire.SetNsReply, "success registrar domain nameservers propagation pending"),
         (
             wire.CommitRequest,
             "fqdn poolDomain subdomain reservationToken loadBalancerIP loadBalancerIPs sovereignFQDN",
@@ -146,6 +148,11 @@ def test_times_with_a_z() -> None:
 
 
 def test_token_in_no_reply_but_the_reservations() -> None:
-    """Only the allocation and the compatibility reservation have a place for a token."""
-    holders = {kind for kind in REPLIES for one in msgspec.structs.fields(kind) if "token" in one.encode_name.lower()}
-    assert holders == {wire.AllocationReply, wire.CompatReservation}
+    """Only the allocation and the compatibility reservation have a place for a token; registrars tell of its form."""
+    fields = {(kind, one.encode_name) for kind in REPLIES for one in msgspec.structs.fields(kind)}
+    assert {(kind, name) for kind, name in fields if "token" in name.lower()} == {
+        (wire.AllocationReply, "reservationToken"),
+        (wire.CompatReservation, "reservationToken"),
+        (wire.RegistrarReply, "tokenForm"),
+        (wire.RegistrarReply, "tokenUrl"),
+    }

@@ -1,0 +1,5 @@
+"""GoDaddy."""
+
+from adapters.godaddy.adapter import GoDaddy
+
+__all__ = ["GoDaddy"]

@@ -1,0 +1,144 @@
+"""GoDaddy as a Registrar.
+
+1. Nothing lets one find out whether a credential may change nameservers: the first change tells.
+2. `transferLock` and `locked` stop transfers, not changes of nameservers.
+3. A domain that was moved away still answers, with a status that says so.
+4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot tell.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from adapters.base import (
+    SECONDS,
+    About,
+    Change,
+    DomainNotInAccount,
+    Follows,
+    Locked,
+    NotSupported,
+    Pending,
+    Progress,
+    Registrar,
+    RegistrarError,
+    Rejected,
+    Validation,
+    known,
+    wanted,
+)
+from adapters.change import settle
+from adapters.godaddy.api import BASE_URL, V1, V3, Api, Domain, Key, Taken, failure_of
+from adapters.http import Http, deadline
+
+_GONE = {"TRANSFERRED", "CANCELLED", "REPOSSESSED", "OWNERSHIP_CHANGED", "FAILED"}
+_CANNOT_TELL = "GoDaddy offers no way to find out whether the token may change nameservers; the first change will tell"
+
+
+class GoDaddy:
+    """Domains registered with GoDaddy."""
+
+    about: ClassVar[About] = About(
+        name="godaddy",
+        title="GoDaddy",
+        token_form="key:secret, or a personal access token gd_pat_…",  # noqa: S106 - the form, not a token
+        token_url="https://developer.godaddy.com/keys",  # noqa: S106
+        sets_nameservers=True,
+        tells_permission=False,
+        reads_ds=False,
+        sets_ds=False,
+        asynchronous=True,
+        propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
+        notes=(
+            "A personal access token needs the scopes domains.domain:read and domains.nameserver:update, and expires.",
+            "Classic keys (key:secret) end with 2026. GoDaddy does not open its API to every account.",
+        ),
+    )
+
+    def __init__(self, http: Http, url: str = BASE_URL) -> None:
+        """`url` is the root that /v1 and /v3 are below."""
+        self._http = http
+        self._url = url
+
+    async def validate(self, credential: str, domain: str, *, within: float = SECONDS) -> Validation:
+        """See Registrar."""
+        found = await self._api(credential, within).get_domain(domain)
+        obstacle = _obstacle(found)
+        return Validation(
+            nameservers=known(found.name_servers or ()),
+            can_set_nameservers=None if obstacle is None else False,
+            obstacle=obstacle,
+            warnings=(_CANNOT_TELL if obstacle is None else obstacle.detail,),
+        )
+
+    async def get_nameservers(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[str, ...]:
+        """See Registrar."""
+        return (await self.validate(credential, domain, within=within)).nameservers
+
+    async def set_nameservers(
+        self, credential: str, domain: str, nameservers: Sequence[str], *, within: float = SECONDS
+    ) -> Change:
+        """See Registrar."""
+        hosts = wanted(nameservers)
+        api = self._api(credential, within)
+        obstacle = None
+
+        async def look() -> tuple[str, ...]:
+            nonlocal obstacle
+            found = await api.get_domain(domain)
+            obstacle = _obstacle(found)
+            return known(found.name_servers or ())
+
+        async def write() -> Pending | None:
+            if obstacle is not None:
+                raise obstacle
+            return _pending(await api.set_nameservers(domain, hosts))
+
+        return await settle(hosts, look, write)
+
+    async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
+        """See Follows; raises NotSupported for a classic key, which has no operations."""
+        key = Key.parse(credential)
+        if key.classic:
+            raise NotSupported("GoDaddy's classic keys have no operations to ask about; read the nameservers again")
+        if not operation.replace("-", "").replace("_", "").isalnum() or not operation.isascii():
+            raise Rejected("that is not an operation of GoDaddy")
+        taken = await V3(self._http, self._url, key, deadline(within)).get_operation(operation)
+        if taken.operation.status == "FAILED":
+            return Progress(done=False, failed=failure_of(taken.operation.error))
+        return Progress(done=taken.operation.status == "COMPLETED", poll_after_seconds=taken.poll_after_seconds)
+
+    def _api(self, credential: str, within: float) -> Api:
+        key = Key.parse(credential)
+        return (V1 if key.classic else V3)(self._http, self._url, key, deadline(within))
+
+
+def _obstacle(domain: Domain) -> RegistrarError | None:
+    """Return why the nameservers cannot be set; raises DomainNotInAccount."""
+    if domain.status in _GONE:
+        raise DomainNotInAccount("the domain has left this GoDaddy account", domain.status)
+    # Statuses that the documents don't have are for GoDaddy to judge.
+    stopped = (
+        "EXPIRED",
+        "HELD_",
+        "LOCKED_",
+        "SUSPENDED",
+        "DELETED_",
+        "PENDING_TRANSFER",
+        "PENDING_REGISTRATION",
+        "PARKED_EXPIRED",
+    )
+    if domain.status.startswith(stopped):
+        return Locked("the domain's status at GoDaddy does not allow changes")
+    return None
+
+
+def _pending(taken: Taken | None) -> Pending | None:
+    if taken is None or taken.operation.status == "COMPLETED":
+        return None
+    if taken.operation.status == "FAILED":
+        raise failure_of(taken.operation.error)
+    return Pending(taken.operation.operation_id, taken.poll_after_seconds)
+
+
+_: type[Registrar] = GoDaddy
+__: type[Follows] = GoDaddy

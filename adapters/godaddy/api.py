@@ -1,0 +1,255 @@
+"""GoDaddy's API in its own words, in its two generations.
+
+https://developer.godaddy.com/doc/endpoint/domains
+
+1. The credential decides: `gd_pat_…` is a personal access token of the newer platform (v3), `key:secret` a
+   classic key (v1), which ends with 2026. Each is refused where the other belongs.
+2. v3 answers 202 and an operation that may still fail; v1 answers 204, and may tell the old set for a while.
+3. Two shapes of errors in v3; the code is in `code` or in `name`.
+4. Without a credential that it can read, GoDaddy redirects to its sign-on page, which answers 200.
+5. v1 tells contacts and the transfer code with a domain: they are not decoded.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from adapters.base import (
+    AccountNotEligible,
+    DomainNotInAccount,
+    InvalidCredential,
+    Locked,
+    MissingPermission,
+    NotSupported,
+    RegistrarError,
+    Rejected,
+    Unavailable,
+    UnknownHost,
+)
+from adapters.http import Http, Reply, Request, rate_limited, unexpected
+
+T = TypeVar("T")
+
+BASE_URL = "https://api.godaddy.com"
+_FORM = "a GoDaddy token is a personal access token gd_pat_…, or key:secret"
+_CODES: dict[str, tuple[type[RegistrarError], str]] = {
+    "UNABLE_TO_AUTHENTICATE": (InvalidCredential, "GoDaddy refuses the key, or it is one of its test environment"),
+    "MALFORMED_CREDENTIALS": (InvalidCredential, "GoDaddy cannot read the key"),
+    "ACCOUNT_NOT_ELIGIBLE": (
+        AccountNotEligible,
+        "GoDaddy does not open its API to this account; see its help on API access",
+    ),
+    "UNSUPPORTED_TLD": (NotSupported, "GoDaddy's API does not serve this top-level domain"),
+    "INACTIVE_DOMAIN": (Locked, "the domain is not active at GoDaddy"),
+    "FAILED_NAME_SERVER_VALIDATION": (
+        UnknownHost,
+        "a nameserver is not known to the registry; register its host first",
+    ),
+    "MISSING_NAME_SERVER": (Rejected, "GoDaddy wants more nameservers"),
+    "REGISTRY_REJECTED": (Rejected, "the registry refuses the change"),
+}
+_STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
+    401: (InvalidCredential, "GoDaddy refuses the token; it may have expired or been revoked"),
+    403: (
+        MissingPermission,
+        "the GoDaddy token may not do this; it needs domains.domain:read and domains.nameserver:update",
+    ),
+    409: (Locked, "the domain's state at GoDaddy does not allow the change, or one is under way"),
+    400: (Rejected, "GoDaddy refuses the request"),
+    422: (Rejected, "GoDaddy refuses the request"),
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A credential: `gd_pat_…`, or `key:secret`."""
+
+    text: str = field(repr=False)
+    classic: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """Read the written form; raises InvalidCredential."""
+        found = text.strip()
+        if re.fullmatch(r"gd_pat_[A-Za-z0-9_.~+/=-]{8,512}", found):
+            return cls(found, classic=False)
+        if re.fullmatch(r"[A-Za-z0-9_.~+/=-]{8,128}:[A-Za-z0-9_.~+/=-]{8,128}", found) and not found.startswith(
+            "gd_pat_"
+        ):
+            return cls(found, classic=True)
+        raise InvalidCredential(_FORM)
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """What GoDaddy tells of a domain, as far as it is looked at."""
+
+    domain: str
+    status: str
+    name_servers: list[str] | None = msgspec.field(name="nameServers", default=None)
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why something was refused, or an operation failed."""
+
+    code: str = ""
+    name: str = ""
+    retry_after: int | None = msgspec.field(name="retryAfterSec", default=None)
+
+    @property
+    def word(self) -> str:
+        """The code, wherever it stands, in upper case; empty where there is none."""
+        found = (self.code or self.name).upper()
+        return found if re.fullmatch(r"[A-Z][A-Z0-9_]{2,50}", found) else ""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """A change that GoDaddy carries out by itself (v3)."""
+
+    operation_id: str = msgspec.field(name="operationId")
+    status: str
+    error: Failure | None = None
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A change that was taken, with the delay that GoDaddy wants before it is asked about it."""
+
+    operation: Operation
+    poll_after_seconds: int
+
+
+class Api(Protocol):
+    """What both generations can."""
+
+    async def get_domain(self, domain: str) -> Domain:
+        """Return a domain of the account."""
+        ...
+
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
+        """Send the set; None if it is on record now."""
+        ...
+
+
+class V3:
+    """The newer platform: https://developer.godaddy.com/openapi/domains-v3.json ."""
+
+    def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
+        self._http = http
+        self._url = f"{url}/v3/domains"
+        self._headers = {"authorization": f"Bearer {key.text}", "accept": "application/json"}
+        self._until = until
+
+    async def get_domain(self, domain: str) -> Domain:
+        """GET /v3/domains/domain-names/{domain}; needs domains.domain:read."""
+        request = Request(
+            operation="domain", method="GET", url=f"{self._url}/domain-names/{domain}", headers=self._headers
+        )
+        return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
+
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
+        """PUT /v3/domains/domain-names/{domain}/nameservers; needs domains.nameserver:update."""
+        request = Request(
+            operation="nameservers",
+            method="PUT",
+            url=f"{self._url}/domain-names/{domain}/nameservers",
+            headers={**self._headers, "content-type": "application/json", "idempotency-key": str(uuid4())},
+            content=msgspec.json.encode(nameservers),
+        )
+        return await self._http.write(request, _answer(_taken), self._until)
+
+    async def get_operation(self, operation_id: str) -> Taken:
+        """GET /v3/domains/operations/{id}."""
+        request = Request(
+            operation="operation", method="GET", url=f"{self._url}/operations/{operation_id}", headers=self._headers
+        )
+        return await self._http.read(request, _answer(_taken), self._until)
+
+
+class V1:
+    """The classic API: https://developer.godaddy.com/swagger/swagger_domains.json ."""
+
+    def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
+        self._http = http
+        self._url = f"{url}/v1/domains"
+        self._headers = {"authorization": f"sso-key {key.text}", "accept": "application/json"}
+        self._until = until
+
+    async def get_domain(self, domain: str) -> Domain:
+        """GET /v1/domains/{domain}; 203 where GoDaddy could not find out everything."""
+        request = Request(operation="domain", method="GET", url=f"{self._url}/{domain}", headers=self._headers)
+        return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
+
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
+        """PATCH /v1/domains/{domain}."""
+        request = Request(
+            operation="nameservers",
+            method="PATCH",
+            url=f"{self._url}/{domain}",
+            headers={**self._headers, "content-type": "application/json"},
+            content=msgspec.json.encode({"nameServers": nameservers}),
+        )
+        return await self._http.write(request, _answer(_done), self._until)
+
+
+def failure_of(error: Failure | None) -> RegistrarError:
+    """Return the failure of an operation that GoDaddy took and could not carry out."""
+    word = "" if error is None else error.word
+    kind, detail = _CODES.get(word, (Rejected, "GoDaddy took the change, and could not carry it out"))
+    return kind(detail, word)
+
+
+def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+    def interpret(reply: Reply) -> T:
+        if reply.ok:
+            return read(reply)
+        raise _failure(reply)
+
+    return interpret
+
+
+def _taken(reply: Reply) -> Taken:
+    operation = reply.json(Operation)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", operation.operation_id):
+        raise Unavailable("GoDaddy answers something that cannot be understood")
+    delay = reply.retry_after()
+    return Taken(operation, 5 if delay is None else delay)
+
+
+def _done(reply: Reply) -> None:
+    # 200 with an empty body is documented too, but also what an edge answers that lost its origin: it is read back.
+    if reply.status != 204:
+        raise Unavailable("GoDaddy answers something that cannot be understood")
+
+
+def _failure(reply: Reply) -> RegistrarError:
+    if reply.status in range(300, 400):
+        return _redirected(reply)
+    try:
+        error = msgspec.json.decode(reply.body, type=Failure)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return unexpected(reply)
+    if reply.status == 429:
+        reset = reply.headers.get("ratelimit-reset", "")
+        return rate_limited(reply, int(reset) if reset.isascii() and reset.isdecimal() else error.retry_after)
+    if reply.status == 403 and error.word == "ACCESS_DENIED":
+        kind, detail = _CODES["ACCOUNT_NOT_ELIGIBLE"]
+        return kind(detail, error.word)
+    if reply.status == 404 and error.word:
+        return DomainNotInAccount("the domain is not in this GoDaddy account", error.word)
+    found = _CODES.get(error.word) if reply.status in _STATUSES else None
+    kind, detail = found or _STATUSES.get(reply.status, (None, ""))
+    return unexpected(reply) if kind is None else kind(detail, error.word)
+
+
+def _redirected(reply: Reply) -> RegistrarError:
+    try:
+        host = urlsplit(reply.headers.get("location", "")).hostname or ""
+    except ValueError:
+        host = ""
+    if host == "godaddy.com" or host.endswith(".godaddy.com"):
+        return InvalidCredential("GoDaddy does not take the token, and asks to sign in")
+    return unexpected(reply)

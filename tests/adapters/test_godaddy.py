@@ -1,0 +1,219 @@
+"""What is particular to GoDaddy."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from adapters.base import (
+    AccountNotEligible,
+    Applied,
+    DomainNotInAccount,
+    Follows,
+    InvalidCredential,
+    Locked,
+    MissingPermission,
+    NotSupported,
+    Pending,
+    RateLimited,
+    Registrar,
+    RegistrarError,
+    Rejected,
+    Unavailable,
+    UnknownHost,
+)
+from tests.registrars import play
+from tests.registrars.godaddy import ByKey, ByToken, GoDaddy
+from tests.registrars.server import OLD, Answer, reply
+
+DOMAIN = "example.com"
+NEW = ("ns1.platform.test", "ns2.platform.test")
+both = pytest.mark.parametrize("server", ["godaddy-key", "godaddy-pat"], indirect=True)
+by_token = pytest.mark.parametrize("server", ["godaddy-pat"], indirect=True)
+by_key = pytest.mark.parametrize("server", ["godaddy-key"], indirect=True)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[GoDaddy]:
+    one = play(request.param)
+    yield one
+    one.stop()
+    assert one.wrong == []
+
+
+@pytest.fixture
+async def registrar(server: GoDaddy) -> AsyncIterator[Registrar]:
+    http = server.http()
+    yield server.adapter(http)
+    await http.close()
+
+
+@both
+@pytest.mark.parametrize("member", ["code", "name"])
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "UNABLE_TO_AUTHENTICATE", InvalidCredential), (401, "", InvalidCredential), (400, "MALFORMED_CREDENTIALS", InvalidCredential),
+        (403, "ACCESS_DENIED", AccountNotEligible), (403, "ACCOUNT_NOT_ELIGIBLE", AccountNotEligible),
+        (403, "INSUFFICIENT_SCOPE", MissingPermission), (403, "", MissingPermission), (404, "NOT_FOUND", DomainNotInAccount),
+        (409, "INACTIVE_DOMAIN", Locked), (409, "SOMETHING_ELSE", Locked), (422, "FAILED_NAME_SERVER_VALIDATION", UnknownHost),
+        (422, "MISSING_NAME_SERVER", Rejected), (422, "INVALID_BODY", Rejected), (422, "UNSUPPORTED_TLD", NotSupported),
+        (400, "", Rejected), (500, "INTERNAL", Unavailable), (502, "", Unavailable), (503, "", Unavailable), (504, "", Unavailable),
+        (404, "", Unavailable), (418, "TEAPOT", Unavailable),
+    ],
+)  # fmt: skip
+async def test_error(
+    server: GoDaddy, registrar: Registrar, member: str, status: int, code: str, kind: type[RegistrarError]
+) -> None:
+    """Each documented error is told as its kind, without GoDaddy's words, whichever shape it has."""
+    body = {member: code, "message": "marked words", "details": []} if code else {"message": "marked words"}
+    server.fault(reply(Answer(status, json.dumps(body).encode())))
+    with pytest.raises(RegistrarError) as caught:
+        await registrar.validate(server.token, DOMAIN, within=0.5)
+    assert type(caught.value) is kind
+    assert "marked" not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize("status", [401, 403])
+async def test_error_without_words(server: GoDaddy, registrar: Registrar, status: int) -> None:
+    """A refusal whose body is a page counts by its status."""
+    server.fault(reply(Answer(status, b"<html>Access denied</html>", {"Content-Type": "text/html"})))
+    with pytest.raises(InvalidCredential):
+        await registrar.validate(server.token, DOMAIN)
+
+
+@both
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("https://sso.godaddy.com/?app=x", InvalidCredential), ("https://godaddy.com.evil.test/", Unavailable),
+        ("https://notgodaddy.com/", Unavailable), ("/relative", Unavailable), ("http://[bad", Unavailable),
+    ],
+)  # fmt: skip
+async def test_redirect_to_sign_on(
+    server: GoDaddy, registrar: Registrar, location: str, kind: type[RegistrarError]
+) -> None:
+    """To be sent to sign on means a credential that GoDaddy cannot read; other redirects mean nothing."""
+    server.fault(reply(Answer(302, b"", {"Location": location})))
+    with pytest.raises(kind):
+        await registrar.validate(server.token, DOMAIN, within=0.5)
+
+
+@both
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "1000"}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 17}, 1000),
+        ({"RateLimit-Reset": "900"}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 17}, 900),
+        ({}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 170}, 170), ({}, {"code": "TOO_MANY_REQUESTS"}, 60),
+    ],
+)  # fmt: skip
+async def test_delay(
+    server: GoDaddy, registrar: Registrar, headers: dict[str, str], body: dict[str, object], seconds: int
+) -> None:
+    """The delay stands in a header, or in the body, or is a minute."""
+    server.fault(reply(Answer(429, json.dumps(body).encode(), headers)))
+    with pytest.raises(RateLimited) as caught:
+        await registrar.validate(server.token, DOMAIN)
+    assert caught.value.retry_after_seconds == seconds
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "can_set", "obstacle"),
+    [
+        ("ACTIVE", None, None), ("PARKED", None, None), ("SOMETHING_NEW", None, None), ("EXPIRED", False, Locked),
+        ("HELD_REGISTRAR", False, Locked), ("LOCKED_REGISTRAR", False, Locked), ("SUSPENDED", False, Locked),
+        ("DELETED_REDEEMABLE", False, Locked), ("PENDING_TRANSFER", False, Locked),
+    ],
+)  # fmt: skip
+async def test_status_of_the_domain(
+    server: GoDaddy, registrar: Registrar, status: str, can_set: bool | None, obstacle: type[RegistrarError] | None
+) -> None:
+    """A status that forbids changes is told before one is tried; a transfer lock is none."""
+    server.domains[DOMAIN].facts = {"status": status, "transferLock": True}
+    found = await registrar.validate(server.token, DOMAIN)
+    assert found.can_set_nameservers is can_set
+    assert (type(found.obstacle) if found.obstacle else None) is obstacle
+    if obstacle is not None:
+        with pytest.raises(obstacle):
+            await registrar.set_nameservers(server.token, DOMAIN, NEW)
+        assert not server.writes
+
+
+@both
+@pytest.mark.parametrize("status", ["TRANSFERRED", "CANCELLED", "REPOSSESSED", "OWNERSHIP_CHANGED"])
+async def test_domain_that_has_left(server: GoDaddy, registrar: Registrar, status: str) -> None:
+    """A domain that has left the account still answers, and is not in it."""
+    server.domains[DOMAIN].facts = {"status": status}
+    with pytest.raises(DomainNotInAccount):
+        await registrar.validate(server.token, DOMAIN)
+
+
+@by_key
+async def test_partial_answer(server: ByKey, registrar: Registrar) -> None:
+    """A partial answer (203) without nameservers counts as none; contacts and transfer codes are not kept."""
+    server.domains[DOMAIN].facts = {"partial": True, "nameServers": None}
+    found = await registrar.validate(server.token, DOMAIN)
+    assert found.nameservers == ()
+    assert "marked" not in repr(found)
+
+
+@by_key
+async def test_old_set_told_for_a_while(server: ByKey, registrar: Registrar) -> None:
+    """A change that was taken, while the old set is still told, is pending; reading again tells."""
+    server.lazy = True
+    change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert isinstance(change, Pending)
+    assert change.operation is None
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+
+
+@by_key
+async def test_operation_of_a_classic_key(server: ByKey, registrar: Registrar) -> None:
+    """A classic key has no operations."""
+    assert isinstance(registrar, Follows)
+    with pytest.raises(NotSupported):
+        await registrar.progress(server.token, DOMAIN, "abc")
+    assert not server.seen
+
+
+@by_token
+async def test_operation_that_is_done_at_once(server: ByToken, registrar: Registrar) -> None:
+    """An operation that is complete in the reply is read back."""
+    server.instant = True
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Applied(NEW)
+
+
+@by_token
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "registry_rejected", "message": "marked"}, Rejected), (None, Rejected), ({"code": "whatever"}, Rejected),
+        ({"code": "FAILED_NAME_SERVER_VALIDATION"}, UnknownHost),
+    ],
+)  # fmt: skip
+async def test_operation_that_fails(
+    server: ByToken, registrar: Registrar, error: dict[str, str] | None, kind: type[RegistrarError]
+) -> None:
+    """An operation may fail after GoDaddy has taken the change."""
+    assert isinstance(registrar, Follows)
+    change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert isinstance(change, Pending)
+    assert change.operation is not None
+    server.operations[change.operation] |= {"status": "FAILED", "error": error}
+    progress = await registrar.progress(server.token, DOMAIN, change.operation)
+    assert not progress.done
+    assert type(progress.failed) is kind
+    assert "marked" not in str(progress.failed)
+
+
+@by_token
+@pytest.mark.parametrize("operation", ["../domain-names/example.com", "", "a b", "a?b"])
+async def test_operation_that_is_none(server: ByToken, registrar: Registrar, operation: str) -> None:
+    """What is no operation's id is not asked for."""
+    assert isinstance(registrar, Follows)
+    with pytest.raises(Rejected):
+        await registrar.progress(server.token, DOMAIN, operation)
+    assert not server.seen
