@@ -37,13 +37,12 @@ T = TypeVar("T")
 
 BASE_URL = "https://api.godaddy.com"
 _FORM = "a GoDaddy token is a personal access token gd_pat_…, or key:secret"
+_NOT_ELIGIBLE = "GoDaddy does not open its API to this account; see its help on API access"
 _CODES: dict[str, tuple[type[RegistrarError], str]] = {
     "UNABLE_TO_AUTHENTICATE": (InvalidCredential, "GoDaddy refuses the key, or it is one of its test environment"),
     "MALFORMED_CREDENTIALS": (InvalidCredential, "GoDaddy cannot read the key"),
-    "ACCOUNT_NOT_ELIGIBLE": (
-        AccountNotEligible,
-        "GoDaddy does not open its API to this account; see its help on API access",
-    ),
+    "ACCESS_DENIED": (AccountNotEligible, _NOT_ELIGIBLE),
+    "ACCOUNT_NOT_ELIGIBLE": (AccountNotEligible, _NOT_ELIGIBLE),
     "UNSUPPORTED_TLD": (NotSupported, "GoDaddy's API does not serve this top-level domain"),
     "INACTIVE_DOMAIN": (Locked, "the domain is not active at GoDaddy"),
     "FAILED_NAME_SERVER_VALIDATION": (
@@ -226,7 +225,7 @@ def _done(reply: Reply) -> None:
 
 
 def _failure(reply: Reply) -> RegistrarError:
-    if reply.status in range(300, 400):
+    if 300 <= reply.status < 400:
         return _redirected(reply)
     try:
         error = msgspec.json.decode(reply.body, type=Failure)
@@ -235,14 +234,17 @@ def _failure(reply: Reply) -> RegistrarError:
     if reply.status == 429:
         reset = reply.headers.get("ratelimit-reset", "")
         return rate_limited(reply, int(reset) if reset.isascii() and reset.isdecimal() else error.retry_after)
-    if reply.status == 403 and error.word == "ACCESS_DENIED":
-        kind, detail = _CODES["ACCOUNT_NOT_ELIGIBLE"]
-        return kind(detail, error.word)
-    if reply.status == 404 and error.word:
-        return DomainNotInAccount("the domain is not in this GoDaddy account", error.word)
-    found = _CODES.get(error.word) if reply.status in _STATUSES else None
-    kind, detail = found or _STATUSES.get(reply.status, (None, ""))
-    return unexpected(reply) if kind is None else kind(detail, error.word)
+    return _sorted(reply.status, error.word) or unexpected(reply)
+
+
+def _sorted(status: int, word: str) -> RegistrarError | None:
+    """Return the failure of a status and a code, None where they may not be GoDaddy's own."""
+    if status == 404 and word:
+        return DomainNotInAccount("the domain is not in this GoDaddy account", word)
+    if status not in _STATUSES:
+        return None
+    kind, detail = _CODES.get(word, _STATUSES[status])
+    return kind(detail, word)
 
 
 def _redirected(reply: Reply) -> RegistrarError:

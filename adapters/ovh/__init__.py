@@ -1,0 +1,6 @@
+"""OVHcloud."""
+
+from adapters.ovh.adapter import Ovh
+from adapters.ovh.api import ENDPOINTS
+
+__all__ = ["ENDPOINTS", "Ovh"]

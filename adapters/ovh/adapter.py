@@ -1,0 +1,238 @@
+"""OVHcloud as a Registrar.
+
+1. A credential tells its own rules, so that the right to change nameservers can be found out by reading.
+2. A domain whose nameservers are OVH's (`hosted`) has to be made `external` before others can be set.
+3. Changes are tasks, mostly done in minutes; one that failed may be run again by the customer or by OVH.
+4. While a task is under way another one is refused or waits behind it.
+5. A DS is set by its DNSKEY; OVH makes the digest, and replaces the whole set.
+6. Nameservers that are on their way out are still listed.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import dns.dnssec
+import dns.exception
+import dns.rdata
+
+from adapters.base import (
+    SECONDS,
+    About,
+    Change,
+    Ds,
+    Follows,
+    InvalidCredential,
+    Locked,
+    MissingPermission,
+    NotSupported,
+    OutcomeUnclear,
+    Pending,
+    Progress,
+    Registrar,
+    RegistrarError,
+    Rejected,
+    SetsDs,
+    Unavailable,
+    Validation,
+    known,
+    wanted,
+)
+from adapters.change import settle
+from adapters.http import Http, deadline
+from adapters.ovh.api import ENDPOINTS, Api, Clock, Credential, Domain, DsRecord, Task, parse
+
+_NAMESERVER_TASK, _DS_TASK = "DomainDnsUpdate", "DomainDsUpdate"
+_POLL_SECONDS = 60
+
+
+class Ovh:
+    """Domains registered with OVHcloud."""
+
+    about: ClassVar[About] = About(
+        name="ovh",
+        title="OVHcloud",
+        token_form="applicationKey:applicationSecret:consumerKey",  # noqa: S106 - the form, not a token
+        token_url="https://www.ovh.com/auth/api/createToken",  # noqa: S106
+        sets_nameservers=True,
+        tells_permission=True,
+        reads_ds=True,
+        sets_ds=True,
+        asynchronous=True,
+        propagation="5 to 10 minutes at OVH; resolvers may keep the old nameservers for up to 48 hours",
+        notes=(
+            "The token needs GET, POST and PUT on /domain/{domain} and below; it belongs to one region (EU, CA, US).",
+        ),
+    )
+
+    def __init__(self, http: Http, url: str = ENDPOINTS["ovh-eu"]) -> None:
+        """`url` is a region's, up to and including /1.0."""
+        self._http = http
+        self._url = url
+        self._clock = Clock()
+
+    async def validate(self, credential: str, domain: str, *, within: float = SECONDS) -> Validation:
+        """See Registrar."""
+        api = self._api(credential, within)
+        found = await _credential(api)
+        state = await api.get_domain(domain)
+        nameservers = await _on_record(api, domain)
+        obstacle = None if found is None else missing(found, state)
+        warnings = [] if obstacle is None else [obstacle.detail]
+        if found is None:
+            warnings.append("the OVH token may not tell its own rights; whether it may change nameservers will show")
+        return Validation(
+            nameservers=nameservers,
+            can_set_nameservers=None if found is None else obstacle is None,
+            obstacle=obstacle,
+            warnings=tuple(warnings),
+        )
+
+    async def get_nameservers(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[str, ...]:
+        """See Registrar."""
+        api = self._api(credential, within)
+        await api.get_domain(domain)
+        return await _on_record(api, domain)
+
+    async def set_nameservers(
+        self, credential: str, domain: str, nameservers: Sequence[str], *, within: float = SECONDS
+    ) -> Change:
+        """See Registrar."""
+        hosts = wanted(nameservers)
+        api = self._api(credential, within)
+        state = await api.get_domain(domain)
+
+        async def write() -> Pending | None:
+            if await _under_way(api, domain, _NAMESERVER_TASK):
+                raise Locked("OVH has a change of the nameservers under way; try again when it is done")
+            if state.name_server_type == "hosted":
+                await api.make_external(domain)
+            try:
+                task = await api.update_nameservers(domain, hosts)
+            except OutcomeUnclear:
+                if (running := await _seen_under_way(api, domain, _NAMESERVER_TASK)) is None:
+                    raise
+                task = running
+            return _pending(task)
+
+        return await settle(hosts, lambda: _on_record(api, domain), write)
+
+    async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
+        """See Follows; a task that failed may still be run again, by the customer or by OVH."""
+        api = self._api(credential, within)
+        if not operation.isascii() or not operation.isdecimal() or len(operation) > 18:
+            raise Rejected("that is not a task of OVH")
+        task = await api.get_task(domain, int(operation))
+        return Progress(done=task.status == "done", failed=_failed(task), poll_after_seconds=_POLL_SECONDS)
+
+    async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
+        """See ReadsDs; the digests (SHA-256) are made of the keys that OVH has."""
+        return await _ds_on_record(self._api(credential, within), domain)
+
+    async def set_ds(
+        self, credential: str, domain: str, ds: Sequence[Ds], *, within: float = SECONDS
+    ) -> Pending | None:
+        """See SetsDs; raises NotSupported where a DS comes without its key, Rejected where the two don't fit."""
+        api = self._api(credential, within)
+        keys = [_key(domain, one) for one in ds]
+        if (before := {one.rdata for one in await _ds_on_record(api, domain)}) == {one.rdata for one in ds}:
+            return None
+        try:
+            return _pending(await api.update_ds(domain, keys))
+        except OutcomeUnclear:
+            if (running := await _seen_under_way(api, domain, _DS_TASK)) is not None:
+                return _pending(running)
+            after = {one.rdata for one in await _ds_on_record(api, domain)}
+            if after == before or after != {one.rdata for one in ds}:
+                raise
+            return None
+
+    def _api(self, credential: str, within: float) -> Api:
+        return Api(self._http, self._url, parse(credential), self._clock, deadline(within))
+
+
+def missing(credential: Credential, domain: Domain) -> MissingPermission | None:
+    """Return the failure that a change of nameservers would meet for want of a right, None if it has all."""
+    needed = [("POST", f"/domain/{domain.domain}/nameServers/update")]
+    if domain.name_server_type == "hosted":
+        needed.append(("PUT", f"/domain/{domain.domain}"))
+    for method, path in needed:
+        if not any(rule.allows(method, path) for rule in credential.rules):
+            return MissingPermission(f"the OVH token lacks the right {method} {path}; make one that has it")
+    return None
+
+
+async def _credential(api: Api) -> Credential | None:
+    """Return what the credential tells of itself, None if it may not."""
+    try:
+        found = await api.current_credential()
+    except MissingPermission:
+        return None
+    if found.status != "validated":
+        raise InvalidCredential("the OVH consumer key is not validated, or not any more; make a new one")
+    return found
+
+
+async def _on_record(api: Api, domain: str) -> tuple[str, ...]:
+    return known(one.host for one in await api.nameservers(domain) if not one.to_delete)
+
+
+async def _under_way(api: Api, domain: str, function: str) -> Task | None:
+    try:
+        found = await api.tasks(domain, function)
+    except MissingPermission:
+        return None
+    return next((task for task in found if task.status in {"todo", "doing"}), None)
+
+
+async def _seen_under_way(api: Api, domain: str, function: str) -> Task | None:
+    try:
+        return await _under_way(api, domain, function)
+    except RegistrarError:
+        return None
+
+
+def _failed(task: Task) -> RegistrarError | None:
+    if task.status == "error":
+        return Rejected("OVH could not carry the change out; the task's comment at OVH says why")
+    return Rejected("the change was cancelled at OVH") if task.status == "cancelled" else None
+
+
+def _pending(task: Task) -> Pending | None:
+    if (failure := _failed(task)) is not None:
+        raise failure
+    return None if task.status == "done" else Pending(str(task.id), _POLL_SECONDS)
+
+
+async def _ds_on_record(api: Api, domain: str) -> tuple[Ds, ...]:
+    if not (await api.get_domain(domain)).dnssec_supported:
+        raise NotSupported("OVH does not offer DNSSEC for this domain")
+    try:
+        return tuple(sorted(_ds(domain, record) for record in await api.ds_records(domain)))
+    except (dns.exception.DNSException, ValueError):
+        raise Unavailable("OVH answers something that cannot be understood") from None
+
+
+def _ds(domain: str, record: DsRecord) -> Ds:
+    """Return the DS (SHA-256) of a key; raises ValueError, DNSException."""
+    public_key = record.public_key or record.as_terraform_writes_it
+    key = dns.rdata.from_text("IN", "DNSKEY", f"{record.flags} 3 {record.algorithm} {public_key}")
+    made = dns.dnssec.make_ds(f"{domain}.", key, "SHA256")
+    return Ds(made.key_tag, int(made.algorithm), int(made.digest_type), made.digest.hex(), record.flags, public_key)
+
+
+def _key(domain: str, ds: Ds) -> DsRecord:
+    if not ds.public_key:
+        raise NotSupported("OVH takes the DNSKEY, not the DS alone")
+    record = DsRecord(ds.algorithm, ds.flags, ds.public_key, ds.key_tag)
+    try:
+        made = _ds(domain, record)
+    except (dns.exception.DNSException, ValueError):
+        made = None
+    if made is None or made.rdata != ds.rdata:
+        raise Rejected("that DS was not made of that DNSKEY")
+    return record
+
+
+_: type[Registrar] = Ovh
+__: type[Follows] = Ovh
+___: type[SetsDs] = Ovh

@@ -1,0 +1,327 @@
+"""What is particular to OVHcloud."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import ovh
+import pytest
+
+from adapters.base import (
+    Applied,
+    DomainNotInAccount,
+    Follows,
+    InvalidCredential,
+    Locked,
+    MissingPermission,
+    NotSupported,
+    OutcomeUnclear,
+    Pending,
+    RateLimited,
+    Registrar,
+    RegistrarError,
+    Rejected,
+    SetsDs,
+    Unavailable,
+)
+from adapters.ovh.api import Rule
+from adapters.ovh.signature import Key
+from tests.registrars.ovh import Ovh
+from tests.registrars.server import OLD, Answer, lose_reply, reply
+
+DOMAIN = "example.com"
+NEW = ("ns1.platform.test", "ns2.platform.test")
+READ = [{"method": "GET", "path": "/*"}]
+
+
+@pytest.fixture
+def server() -> Iterator[Ovh]:
+    one = Ovh()
+    yield one
+    one.stop()
+    assert one.wrong == []
+
+
+@pytest.fixture
+async def registrar(server: Ovh) -> AsyncIterator[Any]:
+    http = server.http()
+    yield server.adapter(http)
+    await http.close()
+
+
+# --- signature ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "signature"),
+    [
+        ("GET", b"", "$1$e9556054b6309771395efa467c22e627407461ad"),
+        ("POST", b'{"a":"b","c":"d"}', "$1$ec2fb5c7a81f64723c77d2e5b609ae6f58a84fc1"),
+        ("PUT", b'{"a":"b","c":"d"}', "$1$8a75a9e7c8e7296c9dbeda6a2a735eb6bd58ec4b"),
+        ("DELETE", b"", "$1$a1eecd00b3b02b6cf5708b84b9ff42059a950d85"),
+    ],
+)
+def test_signature_of_known_requests(method: str, body: bytes, signature: str) -> None:
+    """Requests are signed as OVH's own library signs them."""
+    key = Key("app", "9ufkBmLaTQ9nz5yMUlg79taH0GNnzDjk", "5mBuy6SUQcRw2ZUxg0cG68BoDKpED4KY")
+    headers = key.headers(method, "https://eu.api.ovh.com/1.0/auth", body, 1457018875)
+    assert headers["x-ovh-signature"] == signature
+    assert (headers["x-ovh-application"], headers["x-ovh-timestamp"]) == ("app", "1457018875")
+    assert "9ufk" not in repr(key)
+
+
+async def test_signature_beside_the_official_client(server: Ovh, registrar: Registrar) -> None:
+    """OVH's own client and ours are understood by one server, and send the same update."""
+    server.instant = True
+    application, secret, consumer = server.token.split(":")
+
+    def official() -> tuple[Any, Any]:
+        client = ovh.Client(
+            endpoint="ovh-eu", application_key=application, application_secret=secret, consumer_key=consumer
+        )
+        client._endpoint = server.url
+        client._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        update = client.post(f"/domain/{DOMAIN}/nameServers/update", nameServers=[{"host": host} for host in NEW])
+        return client.get("/auth/currentCredential"), update
+
+    credential, task = await asyncio.to_thread(official)
+    assert (credential["status"], task["status"]) == ("validated", "done")
+    theirs = server.writes.pop()
+    server.domains[DOMAIN].nameservers = list(OLD)
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Applied(NEW)
+    ours = server.writes.pop()
+    assert (ours.method, ours.target, json.loads(ours.body)) == (theirs.method, theirs.target, json.loads(theirs.body))
+
+
+async def test_clock_that_moves(server: Ovh, registrar: Registrar) -> None:
+    """A refused signature has the clock looked at once more; a change is then sent, and done once."""
+    server.instant = True
+    await registrar.validate(server.token, DOMAIN)
+    server.ahead -= 7200
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Applied(NEW)
+    server.ahead += 7200
+
+    def late(played: Ovh, handler: Any, seen: Any) -> bool:
+        played.ahead += 7200
+        played.faults.clear()
+        return False
+
+    server.fault(late, "write")
+    assert await registrar.set_nameservers(server.token, DOMAIN, OLD) == Applied(OLD)
+    assert len([seen for seen in server.seen if seen.path.endswith("/auth/time")]) == 4
+
+
+async def test_secret_that_is_wrong(server: Ovh, registrar: Registrar) -> None:
+    """A wrong secret, which OVH tells as a wrong signature, is a refused credential after two tries."""
+    with pytest.raises(InvalidCredential):
+        await registrar.validate(server.wrong_token, DOMAIN)
+    assert len([seen for seen in server.seen if seen.path.endswith("/currentCredential")]) == 2
+
+
+# --- rights -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "allows"),
+    [
+        ("/*", "/domain/example.com", True), ("/domain/*", "/domain", False), ("/domain/*", "/domain/a/b/c", True),
+        ("/domain/example.com/*", "/domain/example.com", False), ("/domain/example.com", "/domain/example.com", True),
+        ("/domain/example.com", "/domain/example.com/x", False), ("/domain/*/nameServers/update", "/domain/a/nameServers/update", True),
+        ("/domain/a.b", "/domain/axb", False), ("*", "/x", True), ("", "/x", False),
+    ],
+)  # fmt: skip
+def test_rule(rule: str, path: str, allows: bool) -> None:
+    """A star stands for anything, slashes too; all else for itself."""
+    assert Rule("POST", rule).allows("POST", path) is allows
+    assert not Rule("GET", rule).allows("POST", path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind", "can_set"),
+    [
+        ([*READ, {"method": "POST", "path": "/domain/example.com/*"}], "external", True),
+        ([*READ, {"method": "POST", "path": "/domain/example.com/*"}], "hosted", False),
+        ([*READ, {"method": "POST", "path": "/domain/*"}, {"method": "PUT", "path": "/domain/*"}], "hosted", True),
+        ([*READ, {"method": "POST", "path": "/domain/zone/*"}], "external", False),
+        (READ, "external", False),
+    ],
+)
+async def test_rights(server: Ovh, registrar: Registrar, rules: list[dict[str, str]], kind: str, can_set: bool) -> None:
+    """Whether nameservers may be set is told by the credential's own rules, and by what the domain needs."""
+    server.read_only = True
+    server.rules = rules
+    server.domains[DOMAIN].facts["nameServerType"] = kind
+    found = await registrar.validate(server.token, DOMAIN)
+    assert found.can_set_nameservers is can_set
+    assert isinstance(found.obstacle, MissingPermission) is not can_set
+
+
+async def test_rights_that_are_not_told(server: Ovh, registrar: Registrar) -> None:
+    """A credential that may not look at itself is no failure; its rights are unknown then."""
+    refusal = Answer(403, b'{"errorCode":"NOT_GRANTED_CALL","message":"marked"}')
+    server.fault(lambda s, h, seen: seen.path.endswith("currentCredential") and reply(refusal)(s, h, seen))
+    found = await registrar.validate(server.token, DOMAIN)
+    assert (found.can_set_nameservers, found.obstacle) == (None, None)
+    assert found.warnings
+
+
+@pytest.mark.parametrize("status", ["expired", "refused", "pendingValidation"])
+async def test_credential_that_is_not_valid_any_more(server: Ovh, registrar: Registrar, status: str) -> None:
+    """A credential that is not validated is refused."""
+    server.status = status
+    with pytest.raises(InvalidCredential):
+        await registrar.validate(server.token, DOMAIN)
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (403, {"errorCode": "NOT_GRANTED_CALL"}, MissingPermission), (403, {"class": "Client::Forbidden"}, MissingPermission),
+        (403, {"errorCode": "INVALID_CREDENTIAL"}, InvalidCredential), (403, {"errorCode": "NOT_CREDENTIAL"}, InvalidCredential),
+        (403, {"errorCode": "INVALID_KEY"}, InvalidCredential), (403, {"errorCode": "FORBIDDEN"}, MissingPermission),
+        (403, {"errorCode": "NEW"}, MissingPermission), (401, {"errorCode": "X"}, InvalidCredential),
+        (400, {"errorCode": "INVALID_SIGNATURE"}, InvalidCredential), (400, {"class": "Client::BadRequest::X"}, Rejected),
+        (404, {"class": "Client::NotFound"}, DomainNotInAccount), (404, {}, Unavailable), (409, {"class": "Client::Conflict"}, Locked),
+        (460, {"class": "Client::Expired"}, Locked), (429, {"errorCode": "QUOTA"}, RateLimited),
+        (500, {"class": "Server::InternalServerError"}, Unavailable), (503, {}, Unavailable),
+    ],
+)  # fmt: skip
+async def test_error(
+    server: Ovh, registrar: Registrar, status: int, body: dict[str, str], kind: type[RegistrarError]
+) -> None:
+    """Each documented error is told as its kind, without OVH's words."""
+    answer = Answer(status, json.dumps({**body, "message": "marked words"}).encode())
+    server.fault(lambda s, h, seen: seen.path.endswith(DOMAIN) and reply(answer)(s, h, seen))
+    with pytest.raises(RegistrarError) as caught:
+        await registrar.get_nameservers(server.token, DOMAIN, within=0.7)
+    assert type(caught.value) is kind
+    assert "marked" not in str(caught.value)
+
+
+# --- nameservers --------------------------------------------------------------------------------------
+
+
+async def test_nameservers_on_their_way_out(server: Ovh, registrar: Registrar) -> None:
+    """Nameservers that OVH is about to remove don't count."""
+    server.domains[DOMAIN].nameservers = ["going.old.test", *OLD]
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+
+
+async def test_nameserver_that_vanishes(server: Ovh, registrar: Registrar) -> None:
+    """A nameserver that is gone between the list and the look at it is no failure."""
+    server.domains[DOMAIN].nameservers = ["ns0.old.test", *OLD]
+    server.vanishing = {"ns0.old.test"}
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+
+
+async def test_list_that_is_missing(server: Ovh, registrar: Registrar) -> None:
+    """A domain of the account without a list of nameservers has none."""
+    missing = Answer(404, b'{"class":"Client::NotFound","message":"x"}')
+    server.fault(lambda s, h, seen: seen.path.endswith("/nameServer") and reply(missing)(s, h, seen))
+    assert await registrar.get_nameservers(server.token, DOMAIN) == ()
+
+
+@pytest.mark.parametrize(("kind", "methods"), [("hosted", ["PUT", "POST"]), ("external", ["POST"])])
+async def test_domain_with_nameservers_of_ovh(server: Ovh, registrar: Registrar, kind: str, methods: list[str]) -> None:
+    """A domain on OVH's own nameservers is made external first, and no other one is."""
+    server.domains[DOMAIN].facts["nameServerType"] = kind
+    await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert [seen.method for seen in server.writes] == methods
+
+
+async def test_change_under_way(server: Ovh, registrar: Registrar) -> None:
+    """While a change is under way no other one is sent."""
+    await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    with pytest.raises(Locked):
+        await registrar.set_nameservers(server.token, DOMAIN, ("ns1.third.test", "ns2.third.test"))
+    assert len(server.writes) == 1
+
+
+async def test_lost_reply_of_a_task(server: Ovh, registrar: Registrar) -> None:
+    """A change whose reply is lost is found among OVH's tasks, and followed there."""
+    server.fault(lose_reply, "write")
+    change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert change == Pending(str(next(iter(server.tasks))), 60)
+    assert len(server.writes) == 1
+
+
+async def test_tasks_that_are_not_told(server: Ovh, registrar: Registrar) -> None:
+    """A credential that may not look at tasks can set nameservers all the same."""
+    server.rules = [
+        {"method": "GET", "path": "/domain/example.com"}, {"method": "GET", "path": "/domain/example.com/nameServer*"},
+        {"method": "POST", "path": "/domain/example.com/nameServers/update"},
+    ]  # fmt: skip
+    assert isinstance(await registrar.set_nameservers(server.token, DOMAIN, NEW), Pending)
+
+
+@pytest.mark.parametrize("status", ["error", "cancelled"])
+async def test_task_that_fails(server: Ovh, registrar: Any, status: str) -> None:
+    """A task may fail after OVH has taken the change."""
+    assert isinstance(registrar, Follows)
+    change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    server.tasks[int(change.operation)] |= {"status": status, "comment": "marked words"}
+    progress = await registrar.progress(server.token, DOMAIN, change.operation)
+    assert not progress.done
+    assert isinstance(progress.failed, Rejected)
+    assert "marked" not in str(progress.failed)
+
+
+@pytest.mark.parametrize("operation", ["", "x", "1/../2", "-1", "1" * 30])
+async def test_task_that_is_none(server: Ovh, registrar: Any, operation: str) -> None:
+    """What is no task's id is not asked for."""
+    with pytest.raises(Rejected):
+        await registrar.progress(server.token, DOMAIN, operation)
+    assert not server.seen
+
+
+# --- DS -----------------------------------------------------------------------------------------------
+
+
+async def test_ds_without_its_key(server: Ovh, registrar: Any) -> None:
+    """A DS without the key that it was made of cannot be set at OVH; one of another key is refused."""
+    assert isinstance(registrar, SetsDs)
+    one, two, _ = server.some_ds
+    with pytest.raises(NotSupported):
+        await registrar.set_ds(server.token, DOMAIN, [_with(one, public_key="")])
+    for wrong in (
+        _with(one, public_key=two.public_key),
+        _with(one, key_tag=1),
+        _with(one, public_key="%%"),
+        _with(one, flags=256),
+    ):
+        with pytest.raises(Rejected):
+            await registrar.set_ds(server.token, DOMAIN, [wrong])
+    assert not server.writes
+
+
+def _with(ds: Any, **more: Any) -> Any:
+    return type(ds)(**{**vars(ds), **more})
+
+
+async def test_ds_where_there_is_none(server: Ovh, registrar: Any) -> None:
+    """A domain for which OVH offers no DNSSEC is told as such."""
+    server.domains[DOMAIN].facts["dnssecSupported"] = False
+    with pytest.raises(NotSupported):
+        await registrar.get_ds(server.token, DOMAIN)
+
+
+@pytest.mark.parametrize("instant", [True, False])
+async def test_ds_whose_reply_is_lost(server: Ovh, registrar: Any, instant: bool) -> None:
+    """A DS whose reply is lost is read back, or found among the tasks, and not sent again."""
+    server.instant = instant
+    server.fault(lose_reply, "write")
+    change = await registrar.set_ds(server.token, DOMAIN, server.some_ds[:1])
+    assert (change is None) == instant
+    assert len(server.writes) == 1
+
+
+async def test_ds_that_may_not_have_been_set(server: Ovh, registrar: Any) -> None:
+    """A DS that breaks off, and is not there, is told as unclear."""
+    server.fault(reply(Answer(500)), "write")
+    with pytest.raises(OutcomeUnclear):
+        await registrar.set_ds(server.token, DOMAIN, server.some_ds[:1])
