@@ -224,6 +224,10 @@ class Progress:
     poll_after_seconds: int = 30
 
 
+DsRdata = tuple[int, int, int, str]
+"""The four fields of a DS record."""
+
+
 @dataclass(frozen=True, order=True)
 class Ds:
     """A DS record (RFC 4034 section 5), and the DNSKEY it was made of where that is known."""
@@ -237,12 +241,8 @@ class Ds:
     public_key: str = ""
     """Base64. Some providers take the key and make the digest themselves."""
 
-    def same(self, other: "Ds") -> bool:
-        """Tell whether both are one DS record, whatever is known of the key."""
-        return self.rdata == other.rdata
-
     @property
-    def rdata(self) -> tuple[int, int, int, str]:
+    def rdata(self) -> DsRdata:
         """The record's four fields."""
         return self.key_tag, self.algorithm, self.digest_type, self.digest
 

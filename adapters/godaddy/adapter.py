@@ -12,6 +12,7 @@ from typing import ClassVar
 from adapters.base import (
     SECONDS,
     About,
+    Applied,
     Change,
     DomainNotInAccount,
     Follows,
@@ -93,7 +94,7 @@ class GoDaddy:
                 raise obstacle
             return _pending(await api.set_nameservers(domain, hosts))
 
-        return await settle(hosts, look, write)
+        return await settle(hosts, look, write) or Applied(hosts)
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; raises NotSupported for a classic key, which has no operations."""

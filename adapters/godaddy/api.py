@@ -75,11 +75,9 @@ class Key:
     def parse(cls, text: str) -> "Key":
         """Read the written form; raises InvalidCredential."""
         found = text.strip()
-        if re.fullmatch(r"gd_pat_[A-Za-z0-9_.~+/=-]{8,512}", found):
+        if re.fullmatch(r"gd_pat_[!-9;-~]{1,512}", found):
             return cls(found, classic=False)
-        if re.fullmatch(r"[A-Za-z0-9_.~+/=-]{8,128}:[A-Za-z0-9_.~+/=-]{8,128}", found) and not found.startswith(
-            "gd_pat_"
-        ):
+        if re.fullmatch(r"[!-9;-~]{1,256}:[!-9;-~]{1,256}", found) and not found.startswith("gd_pat_"):
             return cls(found, classic=True)
         raise InvalidCredential(_FORM)
 

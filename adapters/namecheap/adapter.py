@@ -13,6 +13,7 @@ from typing import ClassVar
 from adapters.base import (
     SECONDS,
     About,
+    Applied,
     Change,
     DomainNotInAccount,
     Locked,
@@ -88,7 +89,7 @@ class Namecheap:
                 raise obstacle
             await api.set_custom(domain, hosts)
 
-        return await settle(hosts, look, write)
+        return await settle(hosts, look, write) or Applied(hosts)
 
     def _api(self, credential: str, within: float) -> Api:
         return Api(self._http, self._url, Key.parse(credential), self._client_ip, deadline(within))

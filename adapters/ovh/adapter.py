@@ -8,7 +8,7 @@
 6. Nameservers that are on their way out are still listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import ClassVar
 
 import dns.dnssec
@@ -18,8 +18,10 @@ import dns.rdata
 from adapters.base import (
     SECONDS,
     About,
+    Applied,
     Change,
     Ds,
+    DsRdata,
     Follows,
     InvalidCredential,
     Locked,
@@ -106,15 +108,9 @@ class Ovh:
                 raise Locked("OVH has a change of the nameservers under way; try again when it is done")
             if state.name_server_type == "hosted":
                 await api.make_external(domain)
-            try:
-                task = await api.update_nameservers(domain, hosts)
-            except OutcomeUnclear:
-                if (running := await _seen_under_way(api, domain, _NAMESERVER_TASK)) is None:
-                    raise
-                task = running
-            return _pending(task)
+            return await _followed(api, domain, _NAMESERVER_TASK, api.update_nameservers(domain, hosts))
 
-        return await settle(hosts, lambda: _on_record(api, domain), write)
+        return await settle(hosts, lambda: _on_record(api, domain), write) or Applied(hosts)
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; a task that failed may still be run again, by the customer or by OVH."""
@@ -134,17 +130,14 @@ class Ovh:
         """See SetsDs; raises NotSupported where a DS comes without its key, Rejected where the two don't fit."""
         api = self._api(credential, within)
         keys = [_key(domain, one) for one in ds]
-        if (before := {one.rdata for one in await _ds_on_record(api, domain)}) == {one.rdata for one in ds}:
-            return None
-        try:
-            return _pending(await api.update_ds(domain, keys))
-        except OutcomeUnclear:
-            if (running := await _seen_under_way(api, domain, _DS_TASK)) is not None:
-                return _pending(running)
-            after = {one.rdata for one in await _ds_on_record(api, domain)}
-            if after == before or after != {one.rdata for one in ds}:
-                raise
-            return None
+
+        async def look() -> frozenset[DsRdata]:
+            return frozenset(one.rdata for one in await _ds_on_record(api, domain))
+
+        async def write() -> Pending | None:
+            return await _followed(api, domain, _DS_TASK, api.update_ds(domain, keys))
+
+        return await settle(frozenset(one.rdata for one in ds), look, write)
 
     def _api(self, credential: str, within: float) -> Api:
         return Api(self._http, self._url, parse(credential), self._clock, deadline(within))
@@ -184,11 +177,18 @@ async def _under_way(api: Api, domain: str, function: str) -> Task | None:
     return next((task for task in found if task.status in {"todo", "doing"}), None)
 
 
-async def _seen_under_way(api: Api, domain: str, function: str) -> Task | None:
+async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task]) -> Pending | None:
+    """Await an update; where its reply is lost, look for its task."""
     try:
-        return await _under_way(api, domain, function)
-    except RegistrarError:
-        return None
+        return _pending(await update)
+    except OutcomeUnclear:
+        try:
+            task = await _under_way(api, domain, function)
+        except RegistrarError:
+            task = None
+        if task is None:
+            raise
+        return _pending(task)
 
 
 def _failed(task: Task) -> RegistrarError | None:

@@ -71,7 +71,7 @@ _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
 def parse(text: str) -> Key:
     """Read the written form of a credential; raises InvalidCredential."""
     parts = text.strip().split(":")
-    if len(parts) != 3 or not all(re.fullmatch(r"[A-Za-z0-9]{8,64}", part) for part in parts):
+    if len(parts) != 3 or not all(re.fullmatch(r"[A-Za-z0-9_-]{1,128}", part) for part in parts):
         raise InvalidCredential(_FORM)
     return Key(*parts)
 

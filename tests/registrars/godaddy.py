@@ -54,7 +54,6 @@ class ByToken(GoDaddy):
     malformed = (
         "",
         "gd_pat_",
-        "gd_pat_short",
         "gd_pat_with a blank in it",
         "gd_pat_ünicode0123456789",
         "gd_pat_abc:defdefdefdef",

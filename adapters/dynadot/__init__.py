@@ -1,0 +1,5 @@
+"""Dynadot."""
+
+from adapters.dynadot.adapter import Dynadot
+
+__all__ = ["Dynadot"]

@@ -1,0 +1,198 @@
+"""Dynadot as a Registrar.
+
+1. A credential without a secret goes to api3, one with a secret to REST v2.
+2. A key has no scopes: what works for reading works for everything.
+3. Dynadot takes one request at a time for each account: requests with one key wait for each other here.
+   Other processes with the same key meet "busy", which is told as a limit.
+4. DS are added one by one, and removed only all together: a set from which one has to go is without DS
+   for a moment, which is insecure, not bogus.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar, Protocol
+from weakref import WeakValueDictionary
+
+from adapters.base import (
+    SECONDS,
+    About,
+    Applied,
+    Change,
+    Ds,
+    DsRdata,
+    Follows,
+    InvalidCredential,
+    Pending,
+    Progress,
+    Registrar,
+    RegistrarError,
+    SetsDs,
+    Unavailable,
+    Validation,
+    wanted,
+)
+from adapters.change import settle
+from adapters.dynadot.api3 import Api3
+from adapters.dynadot.rest import Rest
+from adapters.dynadot.signature import Key
+from adapters.dynadot.state import State
+from adapters.http import Http, deadline
+
+BASE_URL = "https://api.dynadot.com"
+_POLL_SECONDS = 60
+
+
+class Api(Protocol):
+    """What both of Dynadot's APIs can."""
+
+    async def state(self, domain: str) -> State:
+        """Return a domain of the account."""
+        ...
+
+    async def set_nameservers(self, domain: str, hosts: tuple[str, ...]) -> bool:
+        """Send the set; False where it was taken, but may not be made yet."""
+        ...
+
+    async def get_ds(self, domain: str) -> tuple[Ds, ...]:
+        """Return all DS."""
+        ...
+
+    async def add_ds(self, domain: str, ds: Ds) -> None:
+        """Add one DS."""
+        ...
+
+    async def clear_ds(self, domain: str) -> None:
+        """Remove all DS."""
+        ...
+
+
+class Dynadot:
+    """Domains registered with Dynadot."""
+
+    about: ClassVar[About] = About(
+        name="dynadot",
+        title="Dynadot",
+        token_form="apiKey[:apiSecret]",  # noqa: S106 - the form, not a token
+        token_url="https://www.dynadot.com/account/domain/setting/api.html",  # noqa: S106
+        sets_nameservers=True,
+        tells_permission=True,
+        reads_ds=True,
+        sets_ds=True,
+        asynchronous=True,
+        propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
+        notes=(
+            "A key can do everything with the account, purchases included; Dynadot has no lesser ones.",
+            "With the secret, the newer API is used, which keeps the key out of addresses.",
+        ),
+    )
+
+    def __init__(self, http: Http, url: str = BASE_URL) -> None:
+        """`url` is the root that /api3.json and /restful are below."""
+        self._http = http
+        self._url = url
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+
+    async def validate(self, credential: str, domain: str, *, within: float = SECONDS) -> Validation:
+        """See Registrar."""
+        async with self._turn(credential, within) as api:
+            found = await api.state(domain)
+        obstacle = found.obstacle
+        return Validation(
+            nameservers=found.nameservers,
+            can_set_nameservers=obstacle is None,
+            obstacle=obstacle,
+            warnings=found.warnings if obstacle is None else (obstacle.detail, *found.warnings),
+        )
+
+    async def get_nameservers(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[str, ...]:
+        """See Registrar."""
+        return (await self.validate(credential, domain, within=within)).nameservers
+
+    async def set_nameservers(
+        self, credential: str, domain: str, nameservers: Sequence[str], *, within: float = SECONDS
+    ) -> Change:
+        """See Registrar."""
+        hosts = wanted(nameservers)
+        obstacle: RegistrarError | None = None
+
+        async def look() -> tuple[str, ...]:
+            nonlocal obstacle
+            found = await api.state(domain)
+            obstacle = found.obstacle
+            return found.nameservers
+
+        async def write() -> Pending | None:
+            if obstacle is not None:
+                raise obstacle
+            made = await api.set_nameservers(domain, hosts)
+            return None if made else Pending(" ".join(hosts), _POLL_SECONDS)
+
+        async with self._turn(credential, within) as api:
+            return await settle(hosts, look, write) or Applied(hosts)
+
+    async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
+        """See Follows; an operation is the wanted set, which is on record or not."""
+        hosts = wanted(operation.split())
+        found = await self.get_nameservers(credential, domain, within=within)
+        return Progress(done=found == hosts, poll_after_seconds=_POLL_SECONDS)
+
+    async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
+        """See ReadsDs."""
+        async with self._turn(credential, within) as api:
+            return await api.get_ds(domain)
+
+    async def set_ds(
+        self, credential: str, domain: str, ds: Sequence[Ds], *, within: float = SECONDS
+    ) -> Pending | None:
+        """See SetsDs."""
+        async with self._turn(credential, within) as api:
+            there: frozenset[DsRdata] = frozenset()
+
+            async def look() -> frozenset[DsRdata]:
+                nonlocal there
+                there = frozenset(one.rdata for one in await api.get_ds(domain))
+                return there
+
+            async def write() -> None:
+                await _change_ds(api, domain, there, ds)
+
+            return await settle(frozenset(one.rdata for one in ds), look, write)
+
+    @asynccontextmanager
+    async def _turn(self, credential: str, within: float) -> AsyncIterator[Api]:
+        """Lend the API when no other call with this key is under way; raises InvalidCredential, Unavailable."""
+        key, until = _key(credential), deadline(within)
+        lock = self._turns.setdefault(hashlib.sha256(key.key.encode()).digest(), asyncio.Lock())
+        try:
+            async with asyncio.timeout_at(until):
+                await lock.acquire()
+        except TimeoutError:
+            raise Unavailable("other requests with this Dynadot key are under way", sent=False) from None
+        try:
+            yield (Api3 if key.secret is None else Rest)(self._http, self._url, key, until)
+        finally:
+            lock.release()
+
+
+async def _change_ds(api: Api, domain: str, there: frozenset[DsRdata], ds: Sequence[Ds]) -> None:
+    if not there <= {one.rdata for one in ds}:
+        await api.clear_ds(domain)
+        there = frozenset()
+    for one in ds:
+        if one.rdata not in there:
+            await api.add_ds(domain, one)
+
+
+def _key(text: str) -> Key:
+    found = re.fullmatch(r"([!-9;-~]{1,200})(?::([!-9;-~]{1,200}))?", text.strip())
+    if found is None:
+        raise InvalidCredential("a Dynadot token is apiKey, or apiKey:apiSecret")
+    return Key(found[1], found[2])
+
+
+_: type[Registrar] = Dynadot
+__: type[Follows] = Dynadot
+___: type[SetsDs] = Dynadot

@@ -1,0 +1,132 @@
+"""Dynadot's older API, api3, in its own words: one address, a command and the key in the query.
+
+https://www.dynadot.com/domain/api3.html
+
+1. The key has to stand in the query: `Request.secret_query` keeps it out of what is logged.
+2. The status is 200 for errors too. Success is code 0, a number or a text, below the command's own root.
+3. A bad key is told below another root, `Response`, without a status.
+4. Only custom nameservers are listed; Dynadot's own DNS, parking and forwarding have no list.
+5. The reply of get_dnssec is not documented as JSON: any list of DS under a name that says so is taken.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from adapters.base import Ds, Locked, RegistrarError, Rejected, Unavailable, known
+from adapters.dynadot import words
+from adapters.dynadot.signature import Key
+from adapters.dynadot.state import State
+from adapters.http import Http, Reply, Request, unexpected
+
+T = TypeVar("T")
+Fields = dict[str, object]
+
+
+class Api3:
+    """The commands, for one key and until one deadline."""
+
+    def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
+        self._http = http
+        self._url = f"{url}/api3.json"
+        self._key = key
+        self._until = until
+
+    async def state(self, domain: str) -> State:
+        """Ask domain_info."""
+        return await self._read("domain_info", {"domain": domain}, _state)
+
+    async def set_nameservers(self, domain: str, hosts: tuple[str, ...]) -> bool:
+        """Send add_ns for each, since set_ns knows only hosts of the account, then set_ns; True: it is done."""
+        for host in hosts:
+            await self._make_known(host)
+        numbered = {f"ns{number}": host for number, host in enumerate(hosts)}
+        return await self._write("set_ns", {"domain": domain, **numbered}, lambda _: True)
+
+    async def get_ds(self, domain: str) -> tuple[Ds, ...]:
+        """Ask get_dnssec."""
+        return await self._read("get_dnssec", {"domain_name": domain}, _ds)
+
+    async def add_ds(self, domain: str, ds: Ds) -> None:
+        """Send set_dnssec for one DS."""
+        fields = {
+            "key_tag": str(ds.key_tag), "digest_type": str(ds.digest_type), "digest": ds.digest,
+            "algorithm": str(ds.algorithm),
+        }  # fmt: skip
+        await self._write("set_dnssec", {"domain_name": domain, **fields}, lambda _: None)
+
+    async def clear_ds(self, domain: str) -> None:
+        """Send clear_dnssec."""
+        await self._write("clear_dnssec", {"domain_name": domain}, lambda _: None)
+
+    async def _make_known(self, host: str) -> None:
+        # Refused means known already, mostly; where it does not, set_ns tells.
+        with suppress(Rejected):
+            await self._write("add_ns", {"host": host}, lambda _: None)
+
+    async def _read(self, command: str, parameters: Mapping[str, str], read: Callable[[Fields], T]) -> T:
+        answer = _answer(command, read, otherwise=Unavailable)
+        return await self._http.read(self._request(command, parameters), answer, self._until)
+
+    async def _write(self, command: str, parameters: Mapping[str, str], read: Callable[[Fields], T]) -> T:
+        answer = _answer(command, read, otherwise=Rejected)
+        return await self._http.write(self._request(command, parameters), answer, self._until)
+
+    def _request(self, command: str, parameters: Mapping[str, str]) -> Request:
+        query = {"key": self._key.key, "command": command, **parameters}
+        return Request(operation=command, method="GET", url=self._url, secret_query=query)
+
+
+def _answer(command: str, read: Callable[[Fields], T], otherwise: type[RegistrarError]) -> Callable[[Reply], T]:
+    root = "".join(word.capitalize() for word in command.split("_")) + "Response"
+
+    def interpret(reply: Reply) -> T:
+        if not reply.ok:
+            raise unexpected(reply)
+        body = reply.json(dict[str, Fields])
+        found = body.get(root, body.get("Response"))
+        if found is None:
+            raise words.misunderstood()
+        if "Error" in found:
+            raise words.failure(found["Error"], otherwise)
+        code, status = str(found.get("ResponseCode", "")).strip(), found.get("Status", "success")
+        if root not in body or code != "0" or status != "success":
+            raise words.misunderstood()
+        return read(found)
+
+    return interpret
+
+
+def _state(found: Fields) -> State:
+    info = found.get("DomainInfo")
+    settings = info.get("NameServerSettings") if isinstance(info, dict) else None
+    if not isinstance(info, dict) or not isinstance(settings, dict) or "Type" not in settings:
+        raise words.misunderstood()
+    listed = settings.get("NameServers") or []
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise words.misunderstood()
+    unverified = ("the registrant's address is not verified; the registry may suspend the domain",)
+    return State(
+        nameservers=known(str(one.get("ServerName") or "") for one in listed),
+        obstacle=_obstacle(info),
+        warnings=unverified if info.get("RegistrantUnverified") == "yes" else (),
+    )
+
+
+def _obstacle(info: Fields) -> Locked | None:
+    for name, detail in (
+        ("UdrpLocked", "the domain is locked by a dispute"),
+        ("Hold", "the domain is on hold at Dynadot"),
+        ("Disabled", "the domain is disabled at Dynadot"),
+    ):
+        if info.get(name) == "yes":
+            return Locked(detail)
+    milliseconds = str(info.get("Expiration", ""))
+    if milliseconds.isascii() and milliseconds.isdecimal() and int(milliseconds) < time.time() * 1000:
+        return Locked("the domain has expired; renew it at Dynadot first")
+    return None
+
+
+def _ds(found: Fields) -> tuple[Ds, ...]:
+    return words.ds_of({name: value for name, value in found.items() if name not in {"ResponseCode", "Status"}})

@@ -1,0 +1,141 @@
+"""Dynadot's newer API, REST v2, in its own words. A beta: its replies are read with patience.
+
+https://www.dynadot.com/domain/api-document
+
+1. Every request is signed, reading ones too, over its path and the exact bytes of its body.
+2. The body has a code of its own, which may tell an error where the status tells success.
+3. 202 says that a change was taken, not that it was made; no operation can be asked about.
+4. A PUT of a DS takes one, with all six members, and adds it or replaces the one of its key tag. DELETE removes all.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from adapters.base import (
+    Ds,
+    InvalidCredential,
+    Locked,
+    RegistrarError,
+    Rejected,
+    Unavailable,
+    known,
+)
+from adapters.dynadot import words
+from adapters.dynadot.signature import Key
+from adapters.dynadot.state import State
+from adapters.http import Http, Reply, Request, rate_limited, unexpected
+
+T = TypeVar("T")
+
+
+class _Error(msgspec.Struct, frozen=True):
+    description: str = ""
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    code: int
+    message: str = ""
+    data: dict[str, object] | None = None
+    error: _Error | None = None
+
+
+class Rest:
+    """The calls, for one key and until one deadline."""
+
+    def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
+        self._http = http
+        self._url = f"{url}/restful/v2"
+        self._key = key
+        self._until = until
+
+    async def state(self, domain: str) -> State:
+        """GET /domains/{domain}/nameservers."""
+        return await self._read("nameservers", f"/domains/{domain}/nameservers", _state)
+
+    async def set_nameservers(self, domain: str, hosts: tuple[str, ...]) -> bool:
+        """PUT /domains/{domain}/nameservers; False where it was taken, but may not be made yet."""
+        body = msgspec.json.encode({"nameserver_list": hosts})
+        return await self._write("set-nameservers", "PUT", f"/domains/{domain}/nameservers", body, _is_made)
+
+    async def get_ds(self, domain: str) -> tuple[Ds, ...]:
+        """GET /domains/{domain}/dnssec."""
+        return await self._read("dnssec", f"/domains/{domain}/dnssec", _ds)
+
+    async def add_ds(self, domain: str, ds: Ds) -> None:
+        """PUT /domains/{domain}/dnssec, for one DS."""
+        fields = {
+            "key_tag": ds.key_tag, "digest_type": str(ds.digest_type), "digest": ds.digest,
+            "algorithm": str(ds.algorithm), "flags": "", "public_key": "",
+        }  # fmt: skip
+        body = msgspec.json.encode(fields)
+        await self._write("set-dnssec", "PUT", f"/domains/{domain}/dnssec", body, lambda *_: None)
+
+    async def clear_ds(self, domain: str) -> None:
+        """DELETE /domains/{domain}/dnssec."""
+        await self._write("clear-dnssec", "DELETE", f"/domains/{domain}/dnssec", b"", lambda *_: None)
+
+    async def _read(self, operation: str, path: str, read: Callable[[Reply, _Envelope], T]) -> T:
+        request = self._request(operation, "GET", path, b"")
+        return await self._http.read(request, _answer(read, otherwise=Unavailable), self._until)
+
+    async def _write(
+        self, operation: str, method: str, path: str, body: bytes, read: Callable[[Reply, _Envelope], T]
+    ) -> T:
+        request = self._request(operation, method, path, body)
+        return await self._http.write(request, _answer(read, otherwise=Rejected), self._until)
+
+    def _request(self, operation: str, method: str, path: str, body: bytes) -> Request:
+        url = self._url + path
+        headers = {**self._key.headers(urlsplit(url).path, str(uuid4()), body), "accept": "application/json"}
+        if body:
+            headers["content-type"] = "application/json"
+        return Request(operation=operation, method=method, url=url, headers=headers, content=body or None)
+
+
+def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarError]) -> Callable[[Reply], T]:
+    def interpret(reply: Reply) -> T:
+        if 300 <= reply.status < 400:
+            raise unexpected(reply)
+        try:
+            body = msgspec.json.decode(reply.body, type=_Envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise (words.misunderstood() if reply.ok else unexpected(reply)) from None
+        if reply.ok and 200 <= body.code < 300:
+            return read(reply, body)
+        raise _failure(reply, body, otherwise)
+
+    return interpret
+
+
+def _failure(reply: Reply, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
+    status = body.code if reply.ok else reply.status
+    if status == 429:
+        return rate_limited(reply)
+    if status >= 500:
+        return Unavailable("Dynadot's API is not in order")
+    by_status = {401: InvalidCredential, 403: Rejected, 404: Unavailable, 409: Locked}.get(status, otherwise)
+    sentences = [text for text in (body.error.description if body.error else "", body.message) if text]
+    found = [words.failure(sentence, by_status) for sentence in sentences]
+    told = next((one for one in found if type(one) is not by_status), None)
+    return told or words.failure("", by_status)
+
+
+def _state(_: Reply, body: _Envelope) -> State:
+    listed = (body.data or {}).get("nameserver_list")
+    if not isinstance(listed, list) or not all(isinstance(host, str) for host in listed):
+        raise words.misunderstood()
+    return State(known(listed))
+
+
+def _is_made(reply: Reply, body: _Envelope) -> bool:
+    return 202 not in {reply.status, body.code}
+
+
+def _ds(_: Reply, body: _Envelope) -> tuple[Ds, ...]:
+    if body.data is None:
+        raise words.misunderstood()
+    return words.ds_of(body.data)
