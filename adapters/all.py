@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
+from adapters import cloudflare, dynadot, godaddy, namecheap, ovh
 from adapters.base import Registrar
 from adapters.cloudflare import Cloudflare
 from adapters.dynadot import Dynadot
 from adapters.godaddy import GoDaddy
 from adapters.http import Http
 from adapters.namecheap import Namecheap
-from adapters.ovh import ENDPOINTS, Ovh
+from adapters.ovh import Ovh
 
 NAMES = ("cloudflare", "dynadot", "godaddy", "namecheap", "ovh")
-OVH_ENDPOINTS = tuple(ENDPOINTS)
+OVH_ENDPOINTS = tuple(ovh.ENDPOINTS)
 
 
 def registrars(
@@ -22,13 +23,9 @@ def registrars(
     `urls` has addresses of those that are not asked at their own.
     """
     return {
-        "cloudflare": Cloudflare(http("cloudflare"), *_url(urls, "cloudflare")),
-        "dynadot": Dynadot(http("dynadot"), *_url(urls, "dynadot")),
-        "godaddy": GoDaddy(http("godaddy"), *_url(urls, "godaddy")),
-        "namecheap": Namecheap(http("namecheap"), *_url(urls, "namecheap"), client_ip=namecheap_client_ip),
-        "ovh": Ovh(http("ovh"), urls.get("ovh", ENDPOINTS[ovh_endpoint])),
+        "cloudflare": Cloudflare(http("cloudflare"), urls.get("cloudflare", cloudflare.BASE_URL)),
+        "dynadot": Dynadot(http("dynadot"), urls.get("dynadot", dynadot.BASE_URL)),
+        "godaddy": GoDaddy(http("godaddy"), urls.get("godaddy", godaddy.BASE_URL)),
+        "namecheap": Namecheap(http("namecheap"), urls.get("namecheap", namecheap.BASE_URL), namecheap_client_ip),
+        "ovh": Ovh(http("ovh"), urls.get("ovh", ovh.ENDPOINTS[ovh_endpoint])),
     }
-
-
-def _url(urls: Mapping[str, str], name: str) -> list[str]:
-    return [urls[name]] if name in urls else []

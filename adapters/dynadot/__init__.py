@@ -1,5 +1,5 @@
 """Dynadot."""
 
-from adapters.dynadot.adapter import Dynadot
+from adapters.dynadot.adapter import BASE_URL, Dynadot
 
-__all__ = ["Dynadot"]
+__all__ = ["BASE_URL", "Dynadot"]
