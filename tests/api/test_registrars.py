@@ -150,7 +150,7 @@ def test_registrar_that_is_busy_or_broken(service: Service, registrars: dict[str
     answer = validate(service, registrar=name, domain=DOMAIN, token=server.token)
     assert refused(answer) == (502, "api-unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    assert "Gateway" not in answer.text
+    assert "<html>" not in answer.text
 
 
 def test_registrar_that_hangs(service: Service, registrars: dict[str, Server]) -> None:
