@@ -28,7 +28,7 @@ from tests.registrars.server import NONSENSE, OLD, Answer, Server, drip, drop, l
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test", "ns3.platform.test")
-SHORT = 0.7
+SHORT = 0.45
 """Seconds for a call that is to run out of time."""
 
 
@@ -192,7 +192,7 @@ async def test_change_that_may_not_have_been_made(
     """A change that breaks off, and is not there, is told as unclear; it is not sent again."""
     server.fault(_on_the_change(server, fault), "write")
     with pytest.raises(OutcomeUnclear):
-        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=2), 2)
+        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=1.2), 1.2)
     assert len(_changes(server)) == 1
 
 
@@ -207,7 +207,7 @@ async def test_change_that_cannot_be_read_back(server: Server, registrar: Regist
 
     server.fault(_on_the_change(server, then_away), "write")
     with pytest.raises(OutcomeUnclear):
-        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=2), 2)
+        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=1.2), 1.2)
     assert len(_changes(server)) == 1
 
 
@@ -264,7 +264,7 @@ async def test_nonsense_when_writing(server: Server, registrar: Registrar, what:
     """A change that is answered with nonsense is told as unclear."""
     server.fault(_on_the_change(server, reply(NONSENSE[what])), "write")
     with pytest.raises(OutcomeUnclear):
-        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=2), 2)
+        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=1.2), 1.2)
 
 
 @pytest.mark.parametrize("fault", [silent, drip])

@@ -99,7 +99,7 @@ async def test_reply_that_is_no_success(server: Api3, registrar: Any, body: obje
     """A success is the expected root, with code 0, and what was asked for; anything else is none."""
     server.fault(reply(Answer(200, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.7)
+        await registrar.validate(server.token, DOMAIN, within=0.45)
     assert type(caught.value) is kind
 
 
@@ -122,7 +122,7 @@ async def test_code(
     body = {"code": code, "message": "marked", "error": {"description": sentence}}
     server.fault(reply(Answer(200 if inside else code, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.7)
+        await registrar.validate(server.token, DOMAIN, within=0.45)
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 

@@ -69,7 +69,7 @@ async def test_error(
     body = {member: code, "message": "marked words", "details": []} if code else {"message": "marked words"}
     server.fault(reply(Answer(status, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.5)
+        await registrar.validate(server.token, DOMAIN, within=0.45)
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 
@@ -97,7 +97,7 @@ async def test_redirect_to_sign_on(
     """To be sent to sign on means a credential that GoDaddy cannot read; other redirects mean nothing."""
     server.fault(reply(Answer(302, b"", {"Location": location})))
     with pytest.raises(kind):
-        await registrar.validate(server.token, DOMAIN, within=0.5)
+        await registrar.validate(server.token, DOMAIN, within=0.45)
 
 
 @both

@@ -198,7 +198,7 @@ async def test_error(
     answer = Answer(status, json.dumps({**body, "message": "marked words"}).encode())
     server.fault(lambda s, h, seen: seen.path.endswith(DOMAIN) and reply(answer)(s, h, seen))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.get_nameservers(server.token, DOMAIN, within=0.7)
+        await registrar.get_nameservers(server.token, DOMAIN, within=0.45)
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 

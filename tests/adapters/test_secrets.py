@@ -37,17 +37,21 @@ def echo(server: Server) -> Callable[..., bool]:
 def operations(registrar: Registrar, server: Server) -> list[Callable[[str], Awaitable[Any]]]:
     """Every call of an adapter, given a credential."""
     found: list[Callable[[str], Awaitable[Any]]] = [
-        lambda token: registrar.validate(token, DOMAIN, within=0.4),
-        lambda token: registrar.get_nameservers(token, DOMAIN, within=0.4),
-        lambda token: registrar.set_nameservers(token, DOMAIN, NEW, within=0.4),
+        lambda token: registrar.validate(token, DOMAIN, within=0.35),
+        lambda token: registrar.get_nameservers(token, DOMAIN, within=0.35),
+        lambda token: registrar.set_nameservers(token, DOMAIN, NEW, within=0.35),
     ]
     if isinstance(registrar, ReadsDs):
-        found.append(lambda token: registrar.get_ds(token, DOMAIN, within=0.4))
+        found.append(lambda token: registrar.get_ds(token, DOMAIN, within=0.35))
     if isinstance(registrar, SetsDs):
-        found.append(lambda token: registrar.set_ds(token, DOMAIN, server.some_ds[:1], within=0.4))
+        found.append(lambda token: registrar.set_ds(token, DOMAIN, server.some_ds[:1], within=0.35))
     if isinstance(registrar, Follows):
-        found.append(lambda token: registrar.progress(token, DOMAIN, "1", within=0.4))
+        found.append(lambda token: registrar.progress(token, DOMAIN, "1", within=0.35))
     return found
+
+
+def every(server: Server) -> tuple[str, ...]:
+    return server.token, server.wrong_token, f"{server.token}:x y"
 
 
 FAULTS: dict[str, Callable[[Server], Callable[..., bool] | None]] = {
@@ -77,7 +81,7 @@ async def test_credential_stays_secret(server: Server, caplog: pytest.LogCapture
     calls = [
         (call, token)
         for call in operations(registrar, server)
-        for token in (server.token, server.wrong_token, f"{server.token}:x y")
+        for token in (every(server) if fault in {"none", "echo"} else (server.token,))
     ]
     for call, token in calls:
         task = asyncio.ensure_future(call(token))

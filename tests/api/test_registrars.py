@@ -275,7 +275,7 @@ def test_token_stays_secret(service: Service, registrars: dict[str, Server], nam
                 {"domain": "a..b", "token": token, "nameservers": token},
             ]
             for body in bodies:
-                texts += [compat(service, name, verb, **body).text for verb in ("validate", "set-ns")]
+                texts.append(compat(service, name, "set-ns", **body).text)
                 texts.append(validate(service, registrar=name, **body).text)
     metrics = service.client.get("/metrics").text
     assert "pdm_registrar_calls_total" in metrics
