@@ -4,8 +4,10 @@
 2. A key has no scopes: what works for reading works for everything.
 3. Dynadot takes one request at a time for each account: requests with one key wait for each other here.
    Other processes with the same key meet "busy", which is told as a limit.
-4. DS are added one by one, and removed only all together: a set from which one has to go is without DS
-   for a moment, which is insecure, not bogus.
+4. DS are added one by one, and removed only all together. What is missing is added first, so that a DS that
+   Dynadot does not take leaves everything as it was; if one has to go, the set is then without DS for a
+   moment, which is insecure, not bogus.
+5. A DS replaces the one with its key tag, so that two of one tag cannot be had.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import ClassVar, Protocol
 from weakref import WeakValueDictionary
 
@@ -25,6 +28,8 @@ from adapters.base import (
     DsRdata,
     Follows,
     InvalidCredential,
+    NotSupported,
+    OutcomeUnclear,
     Pending,
     Progress,
     Registrar,
@@ -147,7 +152,9 @@ class Dynadot:
     async def set_ds(
         self, credential: str, domain: str, ds: Sequence[Ds], *, within: float = SECONDS
     ) -> Pending | None:
-        """See SetsDs."""
+        """See SetsDs; raises NotSupported for two DS of one key tag."""
+        if len({one.key_tag for one in ds}) < len({one.rdata for one in ds}):
+            raise NotSupported("Dynadot keeps one DS for each key tag; leave all but one digest of a key out")
         async with self._turn(credential, within) as api:
             there: frozenset[DsRdata] = frozenset()
 
@@ -178,12 +185,18 @@ class Dynadot:
 
 
 async def _change_ds(api: Api, domain: str, there: frozenset[DsRdata], ds: Sequence[Ds]) -> None:
+    steps = [partial(api.add_ds, domain, one) for one in ds if one.rdata not in there]
     if not there <= {one.rdata for one in ds}:
-        await api.clear_ds(domain)
-        there = frozenset()
-    for one in ds:
-        if one.rdata not in there:
-            await api.add_ds(domain, one)
+        steps += [partial(api.clear_ds, domain), *(partial(api.add_ds, domain, one) for one in ds)]
+    for number, step in enumerate(steps):
+        try:
+            await step()
+        except RegistrarError:
+            if number == 0:
+                raise
+            raise OutcomeUnclear(
+                "Dynadot made only a part of the change of DS; look at them, and set them again"
+            ) from None
 
 
 def _key(text: str) -> Key:

@@ -4,20 +4,20 @@ https://www.dynadot.com/domain/api3.html
 
 1. The key has to stand in the query: `Request.secret_query` keeps it out of what is logged.
 2. The status is 200 for errors too. Success is code 0, a number or a text, below the command's own root.
+   That the account is busy may stand in `Status` alone.
 3. A bad key is told below another root, `Response`, without a status.
 4. Only custom nameservers are listed; Dynadot's own DNS, parking and forwarding have no list.
 5. The reply of get_dnssec is not documented as JSON: any list of DS under a name that says so is taken.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from adapters.base import Ds, Locked, RegistrarError, Rejected, Unavailable, known
+from adapters.base import Ds, OutcomeUnclear, RegistrarError, Rejected, Unavailable
 from adapters.dynadot import words
 from adapters.dynadot.signature import Key
-from adapters.dynadot.state import State
+from adapters.dynadot.state import State, state_of
 from adapters.http import Http, Reply, Request, unexpected
 
 T = TypeVar("T")
@@ -63,7 +63,11 @@ class Api3:
     async def _make_known(self, host: str) -> None:
         # Refused means known already, mostly; where it does not, set_ns tells.
         with suppress(Rejected):
-            await self._write("add_ns", {"host": host}, lambda _: None)
+            try:
+                await self._write("add_ns", {"host": host}, lambda _: None)
+            except OutcomeUnclear:
+                # The list of hosts may have grown; the domain has not been touched.
+                raise Unavailable("Dynadot did not answer; the nameservers were not changed") from None
 
     async def _read(self, command: str, parameters: Mapping[str, str], read: Callable[[Fields], T]) -> T:
         answer = _answer(command, read, otherwise=Unavailable)
@@ -88,10 +92,13 @@ def _answer(command: str, read: Callable[[Fields], T], otherwise: type[Registrar
         found = body.get(root, body.get("Response"))
         if found is None:
             raise words.misunderstood()
-        if "Error" in found:
-            raise words.failure(found["Error"], otherwise)
-        code, status = str(found.get("ResponseCode", "")).strip(), found.get("Status", "success")
-        if root not in body or code != "0" or status != "success":
+        error, status = found.get("Error") or "", found.get("Status", "success")
+        if (failure := words.told(error, status)) is not None:
+            raise failure
+        code = str(found.get("ResponseCode", "")).strip()
+        if code not in {"", "0"}:
+            raise words.refused(otherwise)
+        if root not in body or not code or error or status != "success":
             raise words.misunderstood()
         return read(found)
 
@@ -99,33 +106,8 @@ def _answer(command: str, read: Callable[[Fields], T], otherwise: type[Registrar
 
 
 def _state(found: Fields) -> State:
-    info = found.get("DomainInfo")
-    settings = info.get("NameServerSettings") if isinstance(info, dict) else None
-    if not isinstance(info, dict) or not isinstance(settings, dict) or "Type" not in settings:
-        raise words.misunderstood()
-    listed = settings.get("NameServers") or []
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise words.misunderstood()
-    unverified = ("the registrant's address is not verified; the registry may suspend the domain",)
-    return State(
-        nameservers=known(str(one.get("ServerName") or "") for one in listed),
-        obstacle=_obstacle(info),
-        warnings=unverified if info.get("RegistrantUnverified") == "yes" else (),
-    )
-
-
-def _obstacle(info: Fields) -> Locked | None:
-    for name, detail in (
-        ("UdrpLocked", "the domain is locked by a dispute"),
-        ("Hold", "the domain is on hold at Dynadot"),
-        ("Disabled", "the domain is disabled at Dynadot"),
-    ):
-        if info.get(name) == "yes":
-            return Locked(detail)
-    milliseconds = str(info.get("Expiration", ""))
-    if milliseconds.isascii() and milliseconds.isdecimal() and int(milliseconds) < time.time() * 1000:
-        return Locked("the domain has expired; renew it at Dynadot first")
-    return None
+    info = words.plain(found.get("DomainInfo"))
+    return state_of(info, info.get("nameserversettings"))
 
 
 def _ds(found: Fields) -> tuple[Ds, ...]:

@@ -2,10 +2,12 @@
 
 https://www.dynadot.com/domain/api-document
 
-1. Every request is signed, reading ones too, over its path and the exact bytes of its body.
+1. Every request is signed here, over its path and the exact bytes of its body. Dynadot does not look at the
+   signature when nameservers are read: only the domain's own page proves that the secret is right.
 2. The body has a code of its own, which may tell an error where the status tells success.
 3. 202 says that a change was taken, not that it was made; no operation can be asked about.
 4. A PUT of a DS takes one, with all six members, and adds it or replaces the one of its key tag. DELETE removes all.
+5. Nameservers are read as texts or as objects with a name; on Dynadot's own DNS there is no list of them.
 """
 
 from collections.abc import Callable
@@ -22,14 +24,20 @@ from adapters.base import (
     RegistrarError,
     Rejected,
     Unavailable,
-    known,
 )
 from adapters.dynadot import words
 from adapters.dynadot.signature import Key
-from adapters.dynadot.state import State
+from adapters.dynadot.state import State, state_of
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
 
 T = TypeVar("T")
+
+_STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
+    401: (InvalidCredential, "Dynadot refuses the API key"),
+    403: (Rejected, "Dynadot forbids the request to this account, or for this domain"),
+    404: (Unavailable, "Dynadot's API is not in order"),
+    409: (Locked, "the domain's state at Dynadot forbids it; its page there says why"),
+}
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -37,7 +45,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _Envelope(msgspec.Struct, frozen=True):
-    code: int
+    code: int | str
     message: str = ""
     data: dict[str, object] | None = None
     error: _Error | None = None
@@ -53,8 +61,16 @@ class Rest:
         self._until = until
 
     async def state(self, domain: str) -> State:
-        """GET /domains/{domain}/nameservers."""
-        return await self._read("nameservers", f"/domains/{domain}/nameservers", _state)
+        """GET /domains/{domain}, and /nameservers below it where the domain's page does not have them."""
+        try:
+            info = await self._read("domain", f"/domains/{domain}", _info)
+        except Unavailable:
+            # Nothing that is indispensable stands on that page alone.
+            info = {}
+        settings = info.get("glueinfo")
+        if settings is None:
+            settings = await self._read("nameservers", f"/domains/{domain}/nameservers", _data)
+        return state_of(info, settings)
 
     async def set_nameservers(self, domain: str, hosts: tuple[str, ...]) -> bool:
         """PUT /domains/{domain}/nameservers; False where it was taken, but may not be made yet."""
@@ -91,7 +107,7 @@ class Rest:
     def _request(self, operation: str, method: str, path: str, body: bytes) -> Request:
         url = self._url + path
         headers = {**self._key.headers(urlsplit(url).path, str(uuid4()), body), "accept": "application/json"}
-        if body:
+        if method != "GET":
             headers["content-type"] = "application/json"
         return Request(operation=operation, method=method, url=url, headers=headers, content=body or None)
 
@@ -102,40 +118,40 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
             raise unexpected(reply)
         try:
             body = msgspec.json.decode(reply.body, type=_Envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            code = int(body.code)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
             raise (words.misunderstood() if reply.ok else unexpected(reply)) from None
-        if reply.ok and 200 <= body.code < 300:
+        if reply.ok and 200 <= code < 300:
             return read(reply, body)
-        raise _failure(reply, body, otherwise)
+        raise _failure(reply, code if reply.ok else reply.status, body, otherwise)
 
     return interpret
 
 
-def _failure(reply: Reply, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
-    status = body.code if reply.ok else reply.status
+def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
     if status == 429:
         return rate_limited(reply)
     if status >= 500:
         return Unavailable("Dynadot's API is not in order")
-    by_status = {401: InvalidCredential, 403: Rejected, 404: Unavailable, 409: Locked}.get(status, otherwise)
-    sentences = [text for text in (body.error.description if body.error else "", body.message) if text]
-    found = [words.failure(sentence, by_status) for sentence in sentences]
-    told = next((one for one in found if type(one) is not by_status), None)
-    return told or words.failure("", by_status)
+    if status < 400:
+        return words.misunderstood()
+    if (failure := words.told(body.error.description if body.error else "", body.message)) is not None:
+        return failure
+    kind, detail = _STATUSES.get(status, (otherwise, ""))
+    return kind(detail) if detail else words.refused(kind)
 
 
-def _state(_: Reply, body: _Envelope) -> State:
-    listed = (body.data or {}).get("nameserver_list")
-    if not isinstance(listed, list) or not all(isinstance(host, str) for host in listed):
-        raise words.misunderstood()
-    return State(known(listed))
+def _data(_: Reply, body: _Envelope) -> dict[str, object]:
+    return words.plain(body.data)
+
+
+def _info(_: Reply, body: _Envelope) -> dict[str, object]:
+    return words.plain(words.plain(body.data).get("domaininfo"))
 
 
 def _is_made(reply: Reply, body: _Envelope) -> bool:
-    return 202 not in {reply.status, body.code}
+    return reply.status != 202 and str(body.code) != "202"
 
 
 def _ds(_: Reply, body: _Envelope) -> tuple[Ds, ...]:
-    if body.data is None:
-        raise words.misunderstood()
     return words.ds_of(body.data)

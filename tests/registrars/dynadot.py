@@ -176,8 +176,9 @@ class Rest(Dynadot):
 
     def route(self, seen: Seen) -> Answer:
         key, secret = self.token.split(":")
-        match = re.fullmatch(r"/restful/v2/domains/([^/]+)/(nameservers|dnssec)", seen.path)
-        if match is None or seen.query or (seen.body and seen.headers.get("content-type") != "application/json"):
+        match = re.fullmatch(r"/restful/v2/domains/([^/]+)(?:/(nameservers|dnssec))?", seen.path)
+        typed = seen.headers.get("content-type") == "application/json"
+        if match is None or seen.query or typed != (seen.method != "GET"):
             raise Wrong(f"{seen.method} {seen.target}")
         identity = seen.headers.get("x-request-id", "")
         if (
@@ -188,22 +189,37 @@ class Rest(Dynadot):
             raise Wrong(f"headers {seen.headers}")
         self.ids.add(identity)
         if seen.headers.get("authorization") != f"Bearer {key}":
-            return _json(401, "Unauthorized", error="The API key is invalid")
+            text = "The provided API key is invalid, expired, or missing. Please verify your key is correct and active."
+            return _json(401, "Unauthorized", error=text)
         text = f"{key}\n{seen.target}\n{identity}\n".encode() + seen.body
-        if (
-            seen.headers.get("x-signature")
-            != base64.b64encode(hmac.digest(secret.encode(), text, hashlib.sha256)).decode()
-        ):
-            return _json(400, "Bad Request", error="The X-Signature does not match")
+        signature = base64.b64encode(hmac.digest(secret.encode(), text, hashlib.sha256)).decode()
+        if not self.unsigned(seen) and seen.headers.get("x-signature") != signature:
+            return _json(400, "Bad Request", error="The X-Signature does not match", status=200)
         domain = self.domains.get(match[1])
         if domain is None:
             return _json(404, "Not Found", error="Can not find the [domain_name] in the account.")
-        return getattr(self, f"{seen.method.lower()}_{match[2]}")(
+        return getattr(self, f"{seen.method.lower()}_{match[2] or 'domain'}")(
             match[1], domain, json.loads(seen.body) if seen.body else None
         )
 
+    @staticmethod
+    def unsigned(seen: Seen) -> bool:
+        """Whether the documents ask for no signature."""
+        return seen.method == "GET" and seen.path.endswith("/nameservers")
+
+    def get_domain(self, name: str, domain: Domain, __: Any) -> Answer:
+        glue: dict[str, Any] = {"glue_type": domain.facts.get("glue_type", "NAME_SERVERS")}
+        if glue["glue_type"] == "NAME_SERVERS":
+            glue["nameserver_list"] = [{"server_name": host} for host in domain.nameservers]
+        info = {"domain_name": name, "expiration_date": 4102444800000, "registration_date": 1432685548000, "locked": "Yes", "hold": "no",
+                "disabled": "no", "udrp_locked": "no", "registrant_unverified": "no", "status": "active", "glue_info": glue,
+                **domain.facts}  # fmt: skip
+        return _json(
+            200, "Success", {"domain_info": {name: value for name, value in info.items() if value is not None}}
+        )
+
     def get_nameservers(self, _: str, domain: Domain, __: Any) -> Answer:
-        return _json(200, "Success", {"nameserver_list": domain.nameservers, "glue_type": "none"})
+        return _json(200, "Success", {"nameserver_list": domain.nameservers, "glue_type": "NAME_SERVERS"})
 
     def put_nameservers(self, name: str, _: Domain, body: Any) -> Answer:
         if set(body) != {"nameserver_list"} or not all(map(_HOST.fullmatch, body["nameserver_list"])):
