@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -197,13 +198,14 @@ async def test_change_that_may_not_have_been_made(
 
 
 @setters
-async def test_change_that_cannot_be_read_back(server: Server, registrar: Registrar) -> None:
-    """A change is not told as made when it could not be read back."""
+@pytest.mark.parametrize("reply_is_lost", [True, False])
+async def test_change_that_cannot_be_read_back(server: Server, registrar: Registrar, reply_is_lost: bool) -> None:
+    """A change is not told as made when it could not be read back, whether its own reply came or not."""
     server.instant = True
 
     def then_away(played: Server, handler: Any, seen: Any) -> bool:
         played.fault(reply(Answer(503)), "read")
-        return lose_reply(played, handler, seen)
+        return reply_is_lost and lose_reply(played, handler, seen)
 
     server.fault(_on_the_change(server, then_away), "write")
     with pytest.raises(OutcomeUnclear):
@@ -227,7 +229,17 @@ def _on_the_change(server: Server, fault: Callable[..., bool]) -> Callable[..., 
 @setters
 async def test_limit_that_fits(server: Server, registrar: Registrar, kind: Any) -> None:
     """A provider's delay that fits into the deadline is waited for; one that is not told, is not."""
-    server.fault(limited(1), kind, times=1)
+    refused: list[float] = []
+
+    def not_before(played: Server, handler: Any, seen: Any) -> bool:
+        if refused and monotonic() - refused[0] < 0.9:
+            played.wrong.append("a request before the delay was over")
+        if not refused:
+            refused.append(monotonic())
+            return limited(1)(played, handler, seen)
+        return False
+
+    server.fault(not_before, kind)
     call = registrar.set_nameservers(server.token, DOMAIN, NEW)
     if server.limit_has_delay:
         assert await settled(server, await call) == NEW
@@ -244,6 +256,7 @@ async def test_limit_that_does_not_fit(server: Server, registrar: Registrar, kin
     with pytest.raises(RateLimited) as caught:
         await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW), 3)
     assert caught.value.retry_after_seconds == (3600 if server.limit_has_delay else 60)
+    assert len(server.seen if kind == "read" else server.writes) == 1
     assert server.domains[DOMAIN].nameservers == list(OLD)
 
 

@@ -17,7 +17,7 @@ import trustme
 
 from adapters import http as module
 from adapters.base import RateLimited, Unavailable
-from adapters.http import Http, Reply, Request, deadline, rate_limited
+from adapters.http import MAX_REPLY_BYTES, Http, Reply, Request, deadline, rate_limited
 
 Serve = Callable[..., str]
 
@@ -27,7 +27,9 @@ def serve() -> Iterator[Serve]:
     """Start servers that note each request line in a list and answer with a body."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(seen: list[str], tls: ssl.SSLContext | None = None, wait: threading.Event | None = None) -> str:
+    def start(
+        seen: list[str], tls: ssl.SSLContext | None = None, wait: threading.Event | None = None, body: bytes = b"body"
+    ) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 seen.append(self.requestline)
@@ -36,7 +38,7 @@ def serve() -> Iterator[Serve]:
                 with contextlib.suppress(ConnectionError):
                     self.send_response(200)
                     self.end_headers()
-                    self.wfile.write(b"body")
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -129,6 +131,14 @@ async def test_proxy_of_the_environment(
     await other.read(get(url), body, deadline(5))
     assert len(proxied) == len(direct) == 1
     await other.close()
+
+
+async def test_reply_that_is_too_long(serve: Serve, way_out: Http) -> None:
+    """A reply of 1 MiB is read, one of more is refused, whatever is in it."""
+    whole = serve([], body=b" " * MAX_REPLY_BYTES)
+    assert len(await way_out.read(get(whole), body, deadline(5))) == MAX_REPLY_BYTES
+    with pytest.raises(Unavailable, match="too long"):
+        await way_out.read(get(serve([], body=b" " * (MAX_REPLY_BYTES + 1))), body, deadline(0.6))
 
 
 async def test_slow_registrar_beside_another(serve: Serve) -> None:

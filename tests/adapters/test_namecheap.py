@@ -1,6 +1,7 @@
 """What is particular to Namecheap."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -24,7 +25,7 @@ from adapters.base import (
 from adapters.namecheap import Namecheap as Adapter
 from adapters.namecheap.api import Key
 from tests.registrars.namecheap import Namecheap
-from tests.registrars.server import Answer, reply
+from tests.registrars.server import Answer, Seen, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")
@@ -138,6 +139,19 @@ async def test_success_that_says_nothing(server: Namecheap, registrar: Registrar
     server.fault(reply(Answer(200, text.encode())), "write")
     with pytest.raises(OutcomeUnclear):
         await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+async def test_reply_with_entities(server: Namecheap, registrar: Registrar) -> None:
+    """A reply that declares entities is refused, however good it is otherwise."""
+
+    def declare(played: Namecheap, handler: Any, seen: Seen) -> bool:
+        declared = b'<!DOCTYPE ApiResponse [<!ENTITY host "ns1.evil.test">]><ApiResponse'
+        body = played.answer(seen).body.replace(b"<ApiResponse", declared).replace(b"ns1.old.test", b"&host;")
+        return reply(Answer(200, body))(played, handler, seen)
+
+    server.fault(declare)
+    with pytest.raises(Unavailable):
+        await registrar.validate(server.token, DOMAIN, within=0.45)
 
 
 @pytest.mark.parametrize(
