@@ -3,11 +3,35 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from adapters.base import OutcomeUnclear, Pending, RegistrarError
+from adapters.base import Applied, Change, OutcomeUnclear, Pending, RegistrarError
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 60
+
+
+async def set_nameservers(
+    wanted: tuple[str, ...],
+    look: Callable[[], Awaitable[tuple[tuple[str, ...], RegistrarError | None]]],
+    write: Callable[[], Awaitable[Pending | None]],
+) -> Change:
+    """Make the nameservers the wanted ones; see `settle`.
+
+    `look` returns what is on record, and what is known to stand against a change; that is raised instead of writing.
+    """
+    obstacle: RegistrarError | None = None
+
+    async def on_record() -> tuple[str, ...]:
+        nonlocal obstacle
+        found, obstacle = await look()
+        return found
+
+    async def unless_obstructed() -> Pending | None:
+        if obstacle is not None:
+            raise obstacle
+        return await write()
+
+    return await settle(wanted, on_record, unless_obstructed) or Applied(wanted)
 
 
 async def settle(

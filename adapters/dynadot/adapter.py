@@ -22,7 +22,6 @@ from weakref import WeakValueDictionary
 from adapters.base import (
     SECONDS,
     About,
-    Applied,
     Change,
     Ds,
     DsRdata,
@@ -39,7 +38,7 @@ from adapters.base import (
     Validation,
     wanted,
 )
-from adapters.change import settle
+from adapters.change import set_nameservers, settle
 from adapters.dynadot.api3 import Api3
 from adapters.dynadot.rest import Rest
 from adapters.dynadot.signature import Key
@@ -121,22 +120,17 @@ class Dynadot:
     ) -> Change:
         """See Registrar."""
         hosts = wanted(nameservers)
-        obstacle: RegistrarError | None = None
 
-        async def look() -> tuple[str, ...]:
-            nonlocal obstacle
+        async def look() -> tuple[tuple[str, ...], RegistrarError | None]:
             found = await api.state(domain)
-            obstacle = found.obstacle
-            return found.nameservers
+            return found.nameservers, found.obstacle
 
         async def write() -> Pending | None:
-            if obstacle is not None:
-                raise obstacle
             made = await api.set_nameservers(domain, hosts)
             return None if made else Pending(" ".join(hosts), _POLL_SECONDS)
 
         async with self._turn(credential, within) as api:
-            return await settle(hosts, look, write) or Applied(hosts)
+            return await set_nameservers(hosts, look, write)
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; an operation is the wanted set, which is on record or not."""

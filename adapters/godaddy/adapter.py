@@ -12,7 +12,6 @@ from typing import ClassVar
 from adapters.base import (
     SECONDS,
     About,
-    Applied,
     Change,
     DomainNotInAccount,
     Follows,
@@ -27,7 +26,7 @@ from adapters.base import (
     known,
     wanted,
 )
-from adapters.change import settle
+from adapters.change import set_nameservers
 from adapters.godaddy.api import BASE_URL, V1, V3, Api, Domain, Key, Taken, failure_of
 from adapters.http import Http, deadline
 
@@ -81,20 +80,15 @@ class GoDaddy:
         """See Registrar."""
         hosts = wanted(nameservers)
         api = self._api(credential, within)
-        obstacle = None
 
-        async def look() -> tuple[str, ...]:
-            nonlocal obstacle
+        async def look() -> tuple[tuple[str, ...], RegistrarError | None]:
             found = await api.get_domain(domain)
-            obstacle = _obstacle(found)
-            return known(found.name_servers or ())
+            return known(found.name_servers or ()), _obstacle(found)
 
         async def write() -> Pending | None:
-            if obstacle is not None:
-                raise obstacle
             return _pending(await api.set_nameservers(domain, hosts))
 
-        return await settle(hosts, look, write) or Applied(hosts)
+        return await set_nameservers(hosts, look, write)
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; raises NotSupported for a classic key, which has no operations."""

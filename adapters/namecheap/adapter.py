@@ -13,7 +13,6 @@ from typing import ClassVar
 from adapters.base import (
     SECONDS,
     About,
-    Applied,
     Change,
     DomainNotInAccount,
     Locked,
@@ -24,7 +23,7 @@ from adapters.base import (
     known,
     wanted,
 )
-from adapters.change import settle
+from adapters.change import set_nameservers
 from adapters.http import Http, deadline
 from adapters.namecheap.api import BASE_URL, Api, Domain, Key
 
@@ -76,20 +75,12 @@ class Namecheap:
         """See Registrar."""
         hosts = wanted(nameservers)
         api = self._api(credential, within)
-        obstacle = None
 
-        async def look() -> tuple[str, ...]:
-            nonlocal obstacle
+        async def look() -> tuple[tuple[str, ...], RegistrarError | None]:
             found = await api.get_info(domain)
-            obstacle = _obstacle(found)
-            return known(found.nameservers)
+            return known(found.nameservers), _obstacle(found)
 
-        async def write() -> None:
-            if obstacle is not None:
-                raise obstacle
-            await api.set_custom(domain, hosts)
-
-        return await settle(hosts, look, write) or Applied(hosts)
+        return await set_nameservers(hosts, look, lambda: api.set_custom(domain, hosts))
 
     def _api(self, credential: str, within: float) -> Api:
         return Api(self._http, self._url, Key.parse(credential), self._client_ip, deadline(within))

@@ -18,7 +18,6 @@ import dns.rdata
 from adapters.base import (
     SECONDS,
     About,
-    Applied,
     Change,
     Ds,
     DsRdata,
@@ -39,7 +38,7 @@ from adapters.base import (
     known,
     wanted,
 )
-from adapters.change import settle
+from adapters.change import set_nameservers, settle
 from adapters.http import Http, deadline
 from adapters.ovh.api import ENDPOINTS, Api, Clock, Credential, Domain, DsRecord, Task, parse
 
@@ -110,7 +109,10 @@ class Ovh:
                 await api.make_external(domain)
             return await _followed(api, domain, _NAMESERVER_TASK, api.update_nameservers(domain, hosts))
 
-        return await settle(hosts, lambda: _on_record(api, domain), write) or Applied(hosts)
+        async def look() -> tuple[tuple[str, ...], None]:
+            return await _on_record(api, domain), None
+
+        return await set_nameservers(hosts, look, write)
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; a task that failed may still be run again, by the customer or by OVH."""

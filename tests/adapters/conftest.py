@@ -9,13 +9,17 @@ from tests.registrars import CASES, play
 from tests.registrars.server import Server
 
 
-@pytest.fixture(params=CASES)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def playing(case: str) -> Iterator[Server]:
     """A registrar; the test fails if it was sent anything that a correct client never sends."""
-    one = play(request.param)
+    one = play(case)
     yield one
     one.stop()
     assert one.wrong == []
+
+
+@pytest.fixture(params=CASES)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from playing(request.param)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What is particular to Cloudflare."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -18,26 +18,17 @@ from adapters.base import (
     RegistrarError,
     Unavailable,
 )
+from tests.adapters.conftest import playing
 from tests.registrars.cloudflare import ACCOUNT, Cloudflare, error, ok
-from tests.registrars.server import OLD, Answer, reply
+from tests.registrars.server import OLD, Answer, Server, reply
 
 DOMAIN = "example.com"
 DS = {"key_tag": 40237, "algorithm": 13, "digest_type": 2, "digest": "ab" * 32}
 
 
 @pytest.fixture
-def server() -> Iterator[Cloudflare]:
-    one = Cloudflare()
-    yield one
-    one.stop()
-    assert one.wrong == []
-
-
-@pytest.fixture
-async def registrar(server: Cloudflare) -> AsyncIterator[Any]:
-    http = server.http()
-    yield server.adapter(http)
-    await http.close()
+def server() -> Iterator[Server]:
+    yield from playing("cloudflare")
 
 
 @pytest.mark.parametrize(

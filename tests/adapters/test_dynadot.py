@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -28,7 +27,6 @@ from adapters.dynadot import words
 from adapters.dynadot.api3 import Api3 as OurApi3
 from adapters.dynadot.signature import Key
 from adapters.dynadot.state import hosts_of
-from tests.registrars import play
 from tests.registrars.dynadot import Api3, Dynadot, Rest
 from tests.registrars.server import OLD, Answer, Seen, lose_reply, reply
 
@@ -37,21 +35,6 @@ NEW = ("ns1.platform.test", "ns2.platform.test")
 both = pytest.mark.parametrize("server", ["dynadot-api3", "dynadot-rest"], indirect=True)
 api3 = pytest.mark.parametrize("server", ["dynadot-api3"], indirect=True)
 rest = pytest.mark.parametrize("server", ["dynadot-rest"], indirect=True)
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[Dynadot]:
-    one = play(request.param)
-    yield one
-    one.stop()
-    assert one.wrong == []
-
-
-@pytest.fixture
-async def registrar(server: Dynadot) -> AsyncIterator[Any]:
-    http = server.http()
-    yield server.adapter(http)
-    await http.close()
 
 
 # --- sentences ----------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What is particular to GoDaddy."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -22,7 +21,6 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
-from tests.registrars import play
 from tests.registrars.godaddy import ByKey, ByToken, GoDaddy
 from tests.registrars.server import OLD, Answer, reply
 
@@ -31,21 +29,6 @@ NEW = ("ns1.platform.test", "ns2.platform.test")
 both = pytest.mark.parametrize("server", ["godaddy-key", "godaddy-pat"], indirect=True)
 by_token = pytest.mark.parametrize("server", ["godaddy-pat"], indirect=True)
 by_key = pytest.mark.parametrize("server", ["godaddy-key"], indirect=True)
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[GoDaddy]:
-    one = play(request.param)
-    yield one
-    one.stop()
-    assert one.wrong == []
-
-
-@pytest.fixture
-async def registrar(server: GoDaddy) -> AsyncIterator[Registrar]:
-    http = server.http()
-    yield server.adapter(http)
-    await http.close()
 
 
 @both

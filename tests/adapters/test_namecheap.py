@@ -1,6 +1,6 @@
 """What is particular to Namecheap."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,8 +24,9 @@ from adapters.base import (
 )
 from adapters.namecheap import Namecheap as Adapter
 from adapters.namecheap.api import Key
+from tests.adapters.conftest import playing
 from tests.registrars.namecheap import Namecheap
-from tests.registrars.server import Answer, Seen, reply
+from tests.registrars.server import Answer, Seen, Server, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")
@@ -44,18 +45,8 @@ ERRORS = [
 
 
 @pytest.fixture
-def server() -> Iterator[Namecheap]:
-    one = Namecheap()
-    yield one
-    one.stop()
-    assert one.wrong == []
-
-
-@pytest.fixture
-async def registrar(server: Namecheap) -> AsyncIterator[Registrar]:
-    http = server.http()
-    yield server.adapter(http)
-    await http.close()
+def server() -> Iterator[Server]:
+    yield from playing("namecheap")
 
 
 @pytest.mark.parametrize(("number", "kind"), ERRORS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -28,8 +28,9 @@ from adapters.base import (
 )
 from adapters.ovh.api import Rule
 from adapters.ovh.signature import Key
+from tests.adapters.conftest import playing
 from tests.registrars.ovh import Ovh
-from tests.registrars.server import OLD, Answer, lose_reply, reply
+from tests.registrars.server import OLD, Answer, Server, lose_reply, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")
@@ -37,18 +38,8 @@ READ = [{"method": "GET", "path": "/*"}]
 
 
 @pytest.fixture
-def server() -> Iterator[Ovh]:
-    one = Ovh()
-    yield one
-    one.stop()
-    assert one.wrong == []
-
-
-@pytest.fixture
-async def registrar(server: Ovh) -> AsyncIterator[Any]:
-    http = server.http()
-    yield server.adapter(http)
-    await http.close()
+def server() -> Iterator[Server]:
+    yield from playing("ovh")
 
 
 # --- signature ----------------------------------------------------------------------------------------
