@@ -32,7 +32,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.registrations import Outcome, Registration, Registrations, Turn
+from pdm_service.registrations import Outcome, Registration, Registrations, State, Turn
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class Seen(msgspec.Struct, frozen=True):
     nameservers: tuple[str, ...]
     ds: tuple[Ds, ...] | None
     """None where it does not tell."""
+    problem: str | None = None
+    """Why it does not tell the DS, where it should."""
 
 
 class SetNameservers(msgspec.Struct, frozen=True):
@@ -161,7 +163,7 @@ class Guard:
                 await self._registrations.record(turn, await self._look(turn))
             self.status = await self._registrations.all()
         except StoreUnavailable:
-            self._older.setdefault(domain, older or _DAILY)
+            self._older.setdefault(domain, _DAILY if older is None else older)
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
             _log.exception("looking after the registration of %s failed by a defect", domain)
 
@@ -184,7 +186,9 @@ class Guard:
         except (PowerDnsError, NotSeen) as error:
             return _failed(f"nothing is changed while the zone is not served: {error}", _SOON, seen)
         except RegistrarError as failure:
-            return _failed(failure.detail, _pause(failure), seen)
+            outcome = _failed(failure.detail, _pause(failure), seen)
+            # Before anything was seen, what is under way was not found out either.
+            return outcome if seen else msgspec.structs.replace(outcome, operation=turn.operation)
 
     async def _under_way(self, turn: Turn) -> Outcome | None:
         """Return the outcome while the registrar still carries out the last change; None once it does not."""
@@ -202,40 +206,33 @@ class Guard:
 
     async def _see(self, domain: str) -> Seen:
         nameservers = await self._registrar.get_nameservers(self._credential, domain, within=_CALL_SECONDS)
-        ds = None
-        if isinstance(self._registrar, ReadsDs):
-            ds = await self._registrar.get_ds(self._credential, domain, within=_CALL_SECONDS)
-        return Seen(nameservers, ds)
+        if not isinstance(self._registrar, ReadsDs):
+            return Seen(nameservers, None)
+        try:
+            return Seen(nameservers, await self._registrar.get_ds(self._credential, domain, within=_CALL_SECONDS))
+        except RegistrarError as failure:
+            # Other nameservers than ours are an outage of every name below; that does not wait for the DS.
+            return Seen(nameservers, None, f"the DS cannot be read: {failure.detail}")
 
     async def _mend(self, turn: Turn, seen: Seen) -> Outcome:
         ds = tuple(_ds(*key) for key in await self._powerdns.signing_keys(f"{turn.pool_domain}."))
         may_sign = turn.since_moved is None or turn.since_moved > self._ds_delay
-        sets_ds = isinstance(self._registrar, SetsDs)
+        sets_ds = isinstance(self._registrar, SetsDs) and seen.ds is not None
         steps = plan(seen, self._nameservers, ds, may_sign=may_sign, sets_ds=sets_ds)
-        in_order = Outcome(
-            state="in-order", nameservers=seen.nameservers, ds=_texts(seen.ds), again=_DAILY * uniform(0.9, 1.0)
-        )
         if not steps:
-            unsigned = (
-                sets_ds and not may_sign and not {one.rdata for one in ds} <= {one.rdata for one in seen.ds or ()}
-            )
-            return msgspec.structs.replace(in_order, again=_unsigned_pause(self._ds_delay)) if unsigned else in_order
+            unsigned = sets_ds and not {one.rdata for one in ds} <= {one.rdata for one in seen.ds or ()}
+            soon = _AWAY if seen.problem else min(self._ds_delay, AT_COMMIT) if unsigned else None
+            return _told(seen, "in-order", again=soon or _DAILY * uniform(0.9, 1.0))
         settling = {SetNameservers: turn.since_moved, SetDs: turn.since_signed}
         if any(since is not None and since < _SETTLING for step in steps if (since := settling[type(step)])):
-            return msgspec.structs.replace(in_order, state="changing", again=_SOON)
+            return _told(seen, "changing", again=_SOON)
         await self._asked.served(f"{turn.pool_domain}.", await self._powerdns.ds(f"{turn.pool_domain}."))
-        pending = None
         for step in steps:
-            pending = await self._apply(turn, step, seen) or pending
-        if pending is not None:
-            again = max(_SOON, timedelta(seconds=pending.poll_after_seconds))
-            return msgspec.structs.replace(
-                in_order, state="changing", operation=pending.operation, repaired=True, again=again
-            )
-        after = await self._see(turn.pool_domain)
-        return msgspec.structs.replace(
-            in_order, nameservers=after.nameservers, ds=_texts(after.ds), repaired=True, again=_SOON
-        )
+            pending = await self._apply(turn, step, seen)
+            if pending is not None:  # the next step waits until this one is on record
+                again = max(_SOON, timedelta(seconds=pending.poll_after_seconds))
+                return _told(seen, "changing", operation=pending.operation, repaired=True, again=again)
+        return _told(await self._see(turn.pool_domain), "in-order", repaired=True, again=_SOON)
 
     async def _apply(self, turn: Turn, step: SetDs | SetNameservers, seen: Seen) -> Pending | None:
         """Take one step; a turn that is over writes nothing."""
@@ -261,24 +258,30 @@ class Guard:
         return pending
 
 
-def _failed(problem: str, again: timedelta, seen: Seen | None) -> Outcome:
+def _told(
+    seen: Seen, state: State, *, again: timedelta, operation: str | None = None, repaired: bool = False
+) -> Outcome:
     return Outcome(
-        state="failed",
-        problem=problem,
-        nameservers=None if seen is None else seen.nameservers,
-        ds=None if seen is None else _texts(seen.ds),
+        state=state,
+        nameservers=seen.nameservers,
+        ds=_texts(seen.ds),
+        problem=seen.problem,
+        operation=operation,
+        repaired=repaired,
         again=again,
     )
+
+
+def _failed(problem: str, again: timedelta, seen: Seen | None) -> Outcome:
+    if seen is None:
+        return Outcome(state="failed", problem=problem, again=again)
+    return msgspec.structs.replace(_told(seen, "failed", again=again), problem=problem)
 
 
 def _pause(failure: RegistrarError) -> timedelta:
     if isinstance(failure, RateLimited) and failure.retry_after_seconds:
         return timedelta(seconds=failure.retry_after_seconds)
     return _AWAY if isinstance(failure, Unavailable) else _UNCLEAR if isinstance(failure, OutcomeUnclear) else _REFUSED
-
-
-def _unsigned_pause(delay: timedelta) -> timedelta:
-    return min(max(delay, timedelta(seconds=1)), AT_COMMIT)
 
 
 def _texts(ds: tuple[Ds, ...] | None) -> tuple[str, ...] | None:

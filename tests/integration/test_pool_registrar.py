@@ -1,6 +1,7 @@
 """The pool domains at their registrar: kept as the platform's, without a commit that waits for it."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from pdm_service.dev.servers import PowerDNS
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.registrars import play
+from tests.registrars.ovh import Ovh
 from tests.registrars.server import OLD, Answer, Domain, Server, limited, lose_reply, reply, silent
 from tests.service import NAMESERVERS, Service, at_once, name
 
@@ -208,6 +210,35 @@ def test_registrar_that_takes_its_time(guarded: Callable[..., Service], registra
     assert registration(service)["state"] == "in-order"
     assert len([seen for seen in registrar.writes if registrar.is_change(seen)]) == 1
     assert registration(service)["nameservers"] == PLATFORM
+
+
+def test_ds_that_cannot_be_read(guarded: Callable[..., Service], registrar: Server, pool: str) -> None:
+    """Where the DS cannot be read that is told; the nameservers are mended all the same."""
+    registrar.domains[pool].nameservers = list(OLD)
+    broken = reply(Answer(200, b'{"GetDnssecResponse": {"ResponseCode": 0, "Status": "success"}}'))
+    registrar.fault(lambda s, h, seen: seen.query["command"] == "get_dnssec" and broken(s, h, seen))
+    service = guarded()
+    found = eventually(lambda: one if (one := registration(service)).get("state") == "in-order" else None, 40)
+    assert (found["nameservers"], sorted(registrar.domains[pool].nameservers)) == (PLATFORM, PLATFORM)
+    assert "DS" in found["problem"]
+    assert "ds" not in found
+
+
+@pytest.mark.parametrize("registrar", ["ovh"], indirect=True)
+def test_foreign_ds_that_takes_its_time(
+    guarded: Callable[..., Service], registrar: Server, pool: str, api: Api
+) -> None:
+    """The nameservers are not changed before the removal of a foreign DS is on record."""
+    assert isinstance(registrar, Ovh)
+    foreign = {"algorithm": 13, "flags": 257, "publicKey": base64.b64encode(b"x" * 64).decode(), "tag": 0}
+    registrar.domains[pool] = Domain(list(OLD), [{"key": foreign}])
+    service = guarded()
+    eventually(lambda: registration(service).get("state") == "changing", 15)
+    looked_again(service)
+    assert not [seen for seen in registrar.writes if registrar.is_change(seen)]
+    registrar.settle()
+    looked_again(service)
+    assert [seen for seen in registrar.writes if registrar.is_change(seen)]
 
 
 # --- beside the work ----------------------------------------------------------------------------------
