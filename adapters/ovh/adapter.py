@@ -8,6 +8,7 @@
 6. Nameservers that are on their way out are still listed.
 """
 
+import base64
 from collections.abc import Awaitable, Sequence
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from adapters.base import (
     SECONDS,
     About,
     Change,
+    DomainNotInAccount,
     Ds,
     DsRdata,
     Follows,
@@ -44,6 +46,7 @@ from adapters.ovh.api import ENDPOINTS, Api, Clock, Credential, Domain, DsRecord
 
 _NAMESERVER_TASK, _DS_TASK = "DomainDnsUpdate", "DomainDsUpdate"
 _POLL_SECONDS = 60
+_SHA256 = 2
 
 
 class Ovh:
@@ -77,15 +80,12 @@ class Ovh:
         found = await _credential(api)
         state = await api.get_domain(domain)
         nameservers = await _on_record(api, domain)
-        obstacle = None if found is None else missing(found, state)
-        warnings = [] if obstacle is None else [obstacle.detail]
-        if found is None:
-            warnings.append("the OVH token may not tell its own rights; whether it may change nameservers will show")
+        obstacle = None if found is None else missing(found, domain, state)
         return Validation(
             nameservers=nameservers,
             can_set_nameservers=None if found is None else obstacle is None,
             obstacle=obstacle,
-            warnings=tuple(warnings),
+            warnings=_warnings(found, obstacle),
         )
 
     async def get_nameservers(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[str, ...]:
@@ -103,9 +103,12 @@ class Ovh:
         state = await api.get_domain(domain)
 
         async def write() -> Pending | None:
-            if await _under_way(api, domain, _NAMESERVER_TASK):
-                raise Locked("OVH has a change of the nameservers under way; try again when it is done")
+            await _refuse_while_under_way(api, domain, _NAMESERVER_TASK)
             if state.name_server_type == "hosted":
+                # Made external in vain, the domain would lose the DNSSEC that OVH manages.
+                found = await _credential(api)
+                if found is not None and (obstacle := missing(found, domain, state)) is not None:
+                    raise obstacle
                 await api.make_external(domain)
             return await _followed(api, domain, _NAMESERVER_TASK, api.update_nameservers(domain, hosts))
 
@@ -119,7 +122,11 @@ class Ovh:
         api = self._api(credential, within)
         if not operation.isascii() or not operation.isdecimal() or len(operation) > 18:
             raise Rejected("that is not a task of OVH")
-        task = await api.get_task(domain, int(operation))
+        try:
+            task = await api.get_task(domain, int(operation))
+        except DomainNotInAccount:
+            await api.get_domain(domain)
+            raise Rejected("OVH does not know that task of the domain; see what it has on record instead") from None
         return Progress(done=task.status == "done", failed=_failed(task), poll_after_seconds=_POLL_SECONDS)
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
@@ -131,12 +138,13 @@ class Ovh:
     ) -> Pending | None:
         """See SetsDs; raises NotSupported where a DS comes without its key, Rejected where the two don't fit."""
         api = self._api(credential, within)
-        keys = [_key(domain, one) for one in ds]
+        keys = list(dict.fromkeys(_key(domain, one) for one in ds))
 
         async def look() -> frozenset[DsRdata]:
             return frozenset(one.rdata for one in await _ds_on_record(api, domain))
 
         async def write() -> Pending | None:
+            await _refuse_while_under_way(api, domain, _DS_TASK)
             return await _followed(api, domain, _DS_TASK, api.update_ds(domain, keys))
 
         return await settle(frozenset(one.rdata for one in ds), look, write)
@@ -145,15 +153,24 @@ class Ovh:
         return Api(self._http, self._url, parse(credential), self._clock, deadline(within))
 
 
-def missing(credential: Credential, domain: Domain) -> MissingPermission | None:
+def missing(credential: Credential, domain: str, state: Domain) -> MissingPermission | None:
     """Return the failure that a change of nameservers would meet for want of a right, None if it has all."""
-    needed = [("POST", f"/domain/{domain.domain}/nameServers/update")]
-    if domain.name_server_type == "hosted":
-        needed.append(("PUT", f"/domain/{domain.domain}"))
+    needed = [("POST", f"/domain/{domain}/nameServers/update")]
+    if state.name_server_type == "hosted":
+        needed.append(("PUT", f"/domain/{domain}"))
     for method, path in needed:
         if not any(rule.allows(method, path) for rule in credential.rules):
             return MissingPermission(f"the OVH token lacks the right {method} {path}; make one that has it")
     return None
+
+
+def _warnings(credential: Credential | None, obstacle: RegistrarError | None) -> tuple[str, ...]:
+    if credential is None:
+        return ("the OVH token may not tell its own rights; whether it may change nameservers will show",)
+    found = [] if obstacle is None else [obstacle.detail]
+    if credential.allowed_ips:
+        found.append("OVH takes this token from listed addresses only; keep all of the platform's on its list")
+    return tuple(found)
 
 
 async def _credential(api: Api) -> Credential | None:
@@ -177,6 +194,12 @@ async def _under_way(api: Api, domain: str, function: str) -> Task | None:
     except MissingPermission:
         return None
     return next((task for task in found if task.status in {"todo", "doing"}), None)
+
+
+async def _refuse_while_under_way(api: Api, domain: str, function: str) -> None:
+    """Raise Locked while such a change is under way: after a lost reply its task would be taken for ours."""
+    if await _under_way(api, domain, function):
+        raise Locked("OVH has such a change of the domain under way; try again when it is done")
 
 
 async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task]) -> Pending | None:
@@ -217,22 +240,25 @@ async def _ds_on_record(api: Api, domain: str) -> tuple[Ds, ...]:
 def _ds(domain: str, record: DsRecord) -> Ds:
     """Return the DS (SHA-256) of a key; raises ValueError, DNSException."""
     public_key = record.public_key or record.as_terraform_writes_it
-    key = dns.rdata.from_text("IN", "DNSKEY", f"{record.flags} 3 {record.algorithm} {public_key}")
+    public = base64.b64decode("".join(public_key.split()), validate=True)
+    text = base64.b64encode(public).decode()
+    key = dns.rdata.from_text("IN", "DNSKEY", f"{record.flags} 3 {record.algorithm} {text}")
     made = dns.dnssec.make_ds(f"{domain}.", key, "SHA256")
-    return Ds(made.key_tag, int(made.algorithm), int(made.digest_type), made.digest.hex(), record.flags, public_key)
+    return Ds(made.key_tag, int(made.algorithm), int(made.digest_type), made.digest.hex(), record.flags, text)
 
 
 def _key(domain: str, ds: Ds) -> DsRecord:
     if not ds.public_key:
         raise NotSupported("OVH takes the DNSKEY, not the DS alone")
-    record = DsRecord(ds.algorithm, ds.flags, ds.public_key, ds.key_tag)
+    if ds.digest_type != _SHA256:
+        raise NotSupported("OVH makes the digest of a DS by itself, with SHA-256 (digest type 2)")
     try:
-        made = _ds(domain, record)
+        made = _ds(domain, DsRecord(ds.algorithm, ds.flags, ds.public_key))
     except (dns.exception.DNSException, ValueError):
         made = None
     if made is None or made.rdata != ds.rdata:
         raise Rejected("that DS was not made of that DNSKEY")
-    return record
+    return DsRecord(made.algorithm, made.flags, made.public_key, made.key_tag)
 
 
 _: type[Registrar] = Ovh

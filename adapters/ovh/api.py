@@ -93,12 +93,14 @@ class Credential(msgspec.Struct, frozen=True):
 
     status: str
     rules: list[Rule] = []
+    allowed_ips: list[str] | None = msgspec.field(name="allowedIPs", default=None)
 
 
 class Domain(msgspec.Struct, frozen=True, rename="camel"):
     """What OVH tells of a domain."""
 
     domain: str
+    """As OVH writes it, which need not be how it was asked for."""
     name_server_type: str = ""
     dnssec_supported: bool = True
 
@@ -165,17 +167,27 @@ class Api:
 
     async def ds_records(self, domain: str) -> list[DsRecord]:
         """GET /domain/{domain}/dsRecord, and each of the ids."""
-        return await self._each("ds", f"/domain/{domain}/dsRecord", DsRecord)
+        try:
+            return await self._each("ds", f"/domain/{domain}/dsRecord", DsRecord)
+        except DomainNotInAccount:
+            # Of a domain that is there, it is not known to mean that there is no DS.
+            raise Unavailable("OVH does not tell the DS of this domain") from None
 
     async def tasks(self, domain: str, function: str) -> list[Task]:
         """GET /domain/{domain}/task?function=…, and each of those under way."""
         path = f"/domain/{domain}/task?function={function}&status="
         ids = [one for status in ("todo", "doing") for one in await self._read("tasks", path + status, list[int])]
-        return [await self.get_task(domain, one) for one in ids]
+        return [task for one in ids if (task := await self._task_if_there(domain, one)) is not None]
 
     async def get_task(self, domain: str, task: int) -> Task:
         """GET /domain/{domain}/task/{id}."""
         return await self._read("task", f"/domain/{domain}/task/{task}", Task)
+
+    async def _task_if_there(self, domain: str, task: int) -> Task | None:
+        try:
+            return await self.get_task(domain, task)
+        except DomainNotInAccount:
+            return None  # over and gone since the list was made
 
     async def make_external(self, domain: str) -> None:
         """PUT /domain/{domain}: nameservers of one's own instead of OVH's; ends DNSSEC that OVH manages."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import dns.dnssec
+import dns.rdata
 import ovh
 import pytest
 
@@ -30,11 +32,12 @@ from adapters.ovh.api import Rule
 from adapters.ovh.signature import Key
 from tests.adapters.conftest import playing
 from tests.registrars.ovh import Ovh
-from tests.registrars.server import OLD, Answer, Server, lose_reply, reply
+from tests.registrars.server import OLD, Answer, Seen, Server, lose_reply, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")
 READ = [{"method": "GET", "path": "/*"}]
+NOT_FOUND = Answer(404, b'{"class":"Client::NotFound","message":"x"}')
 
 
 @pytest.fixture
@@ -84,6 +87,45 @@ async def test_signature_beside_the_official_client(server: Ovh, registrar: Regi
     assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Applied(NEW)
     ours = server.writes.pop()
     assert (ours.method, ours.target, json.loads(ours.body)) == (theirs.method, theirs.target, json.loads(theirs.body))
+
+
+class Anything(Ovh):
+    """Answers nothing to all calls, once the signature is right."""
+
+    def route(self, seen: Seen, path: str) -> Answer:
+        return Answer(200, b"null")
+
+
+async def test_signature_of_any_request() -> None:
+    """Whatever the method, query and body, both sign alike what the official client sends."""
+    server = Anything()
+    application, secret, consumer = server.token.split(":")
+    texts = ("plain", "a b+c&d=e", "ü ☃ %2F", '"quoted\\" /?#')
+
+    def official() -> None:
+        client = ovh.Client(
+            endpoint="ovh-eu", application_key=application, application_secret=secret, consumer_key=consumer
+        )
+        client._endpoint = server.url
+        client._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for text in texts:
+            client.get("/domain/a.test", status=text, function="x")
+            client.delete("/domain/a.test/task/1", status=text)
+            client.post("/domain/a.test", value=text, more=[{"host": text}])
+            client.put("/domain/a.test", value=text, none=None)
+
+    try:
+        await asyncio.to_thread(official)
+        signed = [seen for seen in server.seen if not seen.path.endswith("/auth/time")]
+        assert len(signed) == 4 * len(texts)
+        for seen in signed:
+            url = f"http://{seen.headers['host']}{seen.target}"
+            time = int(seen.headers["x-ovh-timestamp"])
+            ours = Key(application, secret, consumer).headers(seen.method, url, seen.body, time)
+            assert ours == {name: seen.headers[name] for name in ours}
+        assert server.wrong == []
+    finally:
+        server.stop()
 
 
 async def test_clock_that_moves(server: Ovh, registrar: Registrar) -> None:
@@ -158,6 +200,23 @@ async def test_rights_that_are_not_told(server: Ovh, registrar: Registrar) -> No
     assert found.warnings
 
 
+async def test_rule_of_a_name_with_other_letters(server: Ovh, registrar: Registrar) -> None:
+    """A rule is matched with the domain as it is asked for, however OVH writes it."""
+    name = "xn--bcher-kva.example"
+    server.domains[name] = server.domains.pop(DOMAIN)
+    server.domains[name].facts["domain"] = "bücher.example"
+    server.rules = [*READ, {"method": "POST", "path": f"/domain/{name}/*"}]
+    assert (await registrar.validate(server.token, name)).can_set_nameservers is True
+
+
+async def test_credential_for_some_addresses(server: Ovh, registrar: Registrar) -> None:
+    """A credential that is taken from listed addresses only is told with a warning; it works from ours."""
+    server.allowed = ["203.0.113.0/24"]
+    found = await registrar.validate(server.token, DOMAIN)
+    assert found.can_set_nameservers is True
+    assert ["list" in warning for warning in found.warnings] == [True]
+
+
 @pytest.mark.parametrize("status", ["expired", "refused", "pendingValidation"])
 async def test_credential_that_is_not_valid_any_more(server: Ovh, registrar: Registrar, status: str) -> None:
     """A credential that is not validated is refused."""
@@ -212,8 +271,7 @@ async def test_nameserver_that_vanishes(server: Ovh, registrar: Registrar) -> No
 
 async def test_list_that_is_missing(server: Ovh, registrar: Registrar) -> None:
     """A domain of the account without a list of nameservers has none."""
-    missing = Answer(404, b'{"class":"Client::NotFound","message":"x"}')
-    server.fault(lambda s, h, seen: seen.path.endswith("/nameServer") and reply(missing)(s, h, seen))
+    server.fault(lambda s, h, seen: seen.path.endswith("/nameServer") and reply(NOT_FOUND)(s, h, seen))
     assert await registrar.get_nameservers(server.token, DOMAIN) == ()
 
 
@@ -223,6 +281,34 @@ async def test_domain_with_nameservers_of_ovh(server: Ovh, registrar: Registrar,
     server.domains[DOMAIN].facts["nameServerType"] = kind
     await registrar.set_nameservers(server.token, DOMAIN, NEW)
     assert [seen.method for seen in server.writes] == methods
+
+
+async def test_missing_right_for_a_domain_with_nameservers_of_ovh(server: Ovh, registrar: Registrar) -> None:
+    """A domain is not made external where the right to set nameservers after that is missing."""
+    server.read_only = True
+    server.rules = [*READ, {"method": "PUT", "path": "/domain/*"}]
+    server.domains[DOMAIN].facts["nameServerType"] = "hosted"
+    with pytest.raises(MissingPermission):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+async def test_domain_that_may_not_have_become_external(server: Ovh, registrar: Registrar) -> None:
+    """Where making it external has an unclear outcome, nameservers are not sent; the next call goes on."""
+    server.domains[DOMAIN].facts["nameServerType"] = "hosted"
+    server.fault(lose_reply, "write", times=1)
+    with pytest.raises(OutcomeUnclear):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert isinstance(await registrar.set_nameservers(server.token, DOMAIN, NEW), Pending)
+    assert [seen.method for seen in server.writes] == ["PUT", "POST"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(409, Locked), (460, Locked), (400, Rejected), (403, MissingPermission)])
+async def test_refused_change(server: Ovh, registrar: Registrar, status: int, kind: type[RegistrarError]) -> None:
+    """A change that OVH refuses in so many words has not been made, and is not unclear."""
+    server.fault(reply(Answer(status, b'{"class":"Client::X","message":"marked"}')), "write")
+    with pytest.raises(kind):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert len(server.writes) == 1
 
 
 async def test_change_under_way(server: Ovh, registrar: Registrar) -> None:
@@ -262,6 +348,28 @@ async def test_task_that_fails(server: Ovh, registrar: Any, status: str) -> None
     assert "marked" not in str(progress.failed)
 
 
+async def test_task_that_is_gone(server: Ovh, registrar: Any) -> None:
+    """A task that OVH does not know says nothing against the domain, which is in the account."""
+    with pytest.raises(Rejected):
+        await registrar.progress(server.token, DOMAIN, "999")
+    with pytest.raises(DomainNotInAccount):
+        await registrar.progress(server.token, "example.co.uk", "999")
+
+
+async def test_task_that_vanishes(server: Ovh, registrar: Registrar) -> None:
+    """A task that is gone between the list and the look at it is not under way."""
+    await registrar.set_nameservers(server.token, DOMAIN, ("ns1.third.test", "ns2.third.test"))
+
+    def gone(played: Ovh, handler: Any, seen: Any) -> bool:
+        if "/task/" not in seen.path:
+            return False
+        played.settle()
+        return reply(NOT_FOUND)(played, handler, seen)
+
+    server.fault(gone, "read")
+    assert isinstance(await registrar.set_nameservers(server.token, DOMAIN, NEW), Pending)
+
+
 @pytest.mark.parametrize("operation", ["", "x", "1/../2", "-1", "1" * 30])
 async def test_task_that_is_none(server: Ovh, registrar: Any, operation: str) -> None:
     """What is no task's id is not asked for."""
@@ -292,6 +400,57 @@ async def test_ds_without_its_key(server: Ovh, registrar: Any) -> None:
 
 def _with(ds: Any, **more: Any) -> Any:
     return type(ds)(**{**vars(ds), **more})
+
+
+async def test_ds_of_another_digest(server: Ovh, registrar: Any) -> None:
+    """A DS that OVH would not make of the key cannot be set, though it is the key's."""
+    one = server.some_ds[0]
+    key = dns.rdata.from_text("IN", "DNSKEY", f"257 3 13 {one.public_key}")
+    digest = dns.dnssec.make_ds(f"{DOMAIN}.", key, "SHA384").digest.hex()
+    with pytest.raises(NotSupported):
+        await registrar.set_ds(server.token, DOMAIN, [_with(one, digest_type=4, digest=digest)])
+    assert not server.writes
+
+
+async def test_key_as_it_is_sent(server: Ovh, registrar: Any) -> None:
+    """Each key is sent once, and without the blanks that zone files have in it."""
+    one = server.some_ds[0]
+    blank = _with(one, public_key=f"{one.public_key[:20]} {one.public_key[20:]}")
+    await registrar.set_ds(server.token, DOMAIN, [one, blank, one])
+    key = {"algorithm": 13, "flags": 257, "publicKey": one.public_key, "tag": one.key_tag}
+    assert json.loads(server.writes[0].body) == {"keys": [key]}
+
+
+@pytest.mark.parametrize("name", ["publicKey", "publickey"])
+async def test_key_as_it_is_told(server: Ovh, registrar: Any, name: str) -> None:
+    """The key is read in both spellings."""
+    one = server.some_ds[0]
+    server.domains[DOMAIN].ds = [{"key": {"algorithm": 13, "flags": 257, name: one.public_key, "tag": one.key_tag}}]
+    assert await registrar.get_ds(server.token, DOMAIN) == (one,)
+
+
+@pytest.mark.parametrize("key", ["", "%%"])
+async def test_key_that_is_none(server: Ovh, registrar: Any, key: str) -> None:
+    """What is no key is no DS, and not none either."""
+    server.domains[DOMAIN].ds = [{"key": {"algorithm": 13, "flags": 257, "publicKey": key, "tag": 1}}]
+    with pytest.raises(Unavailable):
+        await registrar.get_ds(server.token, DOMAIN)
+
+
+async def test_list_of_ds_that_is_missing(server: Ovh, registrar: Any) -> None:
+    """A list of DS that is not found means neither that there is none, nor that the domain is not in the account."""
+    server.fault(lambda s, h, seen: seen.path.endswith("/dsRecord") and reply(NOT_FOUND)(s, h, seen))
+    with pytest.raises(Unavailable):
+        await registrar.get_ds(server.token, DOMAIN)
+
+
+async def test_ds_under_way(server: Ovh, registrar: Any) -> None:
+    """While a change of DS is under way no other one is sent: its task would be taken for ours."""
+    one, two, _ = server.some_ds
+    await registrar.set_ds(server.token, DOMAIN, [one])
+    with pytest.raises(Locked):
+        await registrar.set_ds(server.token, DOMAIN, [two])
+    assert len(server.writes) == 1
 
 
 async def test_ds_where_there_is_none(server: Ovh, registrar: Any) -> None:

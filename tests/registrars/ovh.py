@@ -29,6 +29,8 @@ class Ovh(Server):
         """Seconds by which this registrar's clock is ahead."""
         self.status = "validated"
         self.rules: list[dict[str, str]] = list(RULES)
+        self.allowed: list[str] | None = None
+        """The addresses that the credential is taken from."""
         self.tasks: dict[int, dict[str, Any]] = {}
         self.vanishing: set[str] = set()
         """Nameservers that are gone between the list and the look at them, once."""
@@ -55,7 +57,7 @@ class Ovh(Server):
         if (refusal := self.signature(seen)) is not None:
             return refusal
         if (seen.method, path) == ("GET", "/auth/currentCredential"):
-            body = {"credentialId": 1, "applicationId": 2, "status": self.status, "rules": self.rules, "allowedIPs": None,
+            body = {"credentialId": 1, "applicationId": 2, "status": self.status, "rules": self.rules, "allowedIPs": self.allowed,
                     "expiration": None, "creation": "2026-01-01T00:00:00+00:00", "ovhSupport": False}  # fmt: skip
             return _json(body)
         if not any(one["method"] == seen.method and _matches(one["path"], path) for one in self.rules):
@@ -130,7 +132,7 @@ class Ovh(Server):
         if re.fullmatch(r"/task/\d+", rest):
             return (
                 _json(self.tasks[int(leaf)])
-                if int(leaf) in self.tasks
+                if int(leaf) in self.tasks and self.tasks[int(leaf)]["_domain"] == name
                 else _error(404, **{"class": "Client::NotFound", "message": "x"})
             )
         raise Wrong(rest)
