@@ -100,8 +100,11 @@ class Failure(msgspec.Struct, frozen=True):
     @property
     def word(self) -> str:
         """The code, wherever it stands, in upper case; empty where there is none."""
-        found = (self.code or self.name).upper()
-        return found if re.fullmatch(r"[A-Z][A-Z0-9_]{2,50}", found) else ""
+        found = self.code or self.name
+        if found.upper() in _CODES:
+            return found.upper()
+        # What is not of this form may be anything, a token that is sent back too.
+        return found if re.fullmatch(r"[A-Z_]{3,40}", found) else ""
 
 
 class Operation(msgspec.Struct, frozen=True):
