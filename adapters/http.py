@@ -120,7 +120,9 @@ def unexpected(reply: Reply) -> RegistrarError:
         return rate_limited(reply)
     if reply.status in {401, 403}:
         return InvalidCredential("the registrar refuses the credential", str(reply.status))
-    return Unavailable(f"the registrar's API is not in order: it answers with status {reply.status}")
+    failure = Unavailable(f"the registrar's API is not in order: it answers with status {reply.status}")
+    failure.retry_after_seconds = reply.retry_after() or failure.retry_after_seconds
+    return failure
 
 
 class Http:

@@ -16,12 +16,14 @@ from adapters.base import (
     SECONDS,
     Ds,
     Follows,
+    NotSupported,
     OutcomeUnclear,
     Pending,
     RateLimited,
     ReadsDs,
     Registrar,
     RegistrarError,
+    Rejected,
     SetsDs,
     Unavailable,
     known,
@@ -194,9 +196,12 @@ class Guard:
         """Return the outcome while the registrar still carries out the last change; None once it does not."""
         if turn.operation is None or not isinstance(self._registrar, Follows):
             return None
-        progress = await self._registrar.progress(
-            self._credential, turn.pool_domain, turn.operation, within=_CALL_SECONDS
-        )
+        try:
+            progress = await self._registrar.progress(
+                self._credential, turn.pool_domain, turn.operation, within=_CALL_SECONDS
+            )
+        except (Rejected, NotSupported):
+            return None  # nobody will ever tell how it ended: what is on record has to
         if progress.failed is not None:
             return _failed(progress.failed.detail, _REFUSED, None)
         if progress.done or turn.since_moved is None or turn.since_moved > _DAILY:

@@ -2,7 +2,7 @@
 
 1. Nothing lets one find out whether a credential may change nameservers: the first change tells.
 2. `transferLock` and `locked` stop transfers, not changes of nameservers.
-3. A domain that was moved away still answers, with a status that says so.
+3. A domain that was moved away still answers, with a status that says so. v1 has more words for it than v3.
 4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot tell.
 """
 
@@ -27,10 +27,18 @@ from adapters.base import (
     wanted,
 )
 from adapters.change import set_nameservers
-from adapters.godaddy.api import BASE_URL, V1, V3, Api, Domain, Key, Taken, failure_of
+from adapters.godaddy.api import BASE_URL, V1, V3, Api, Domain, Key, Taken, failure_of, is_operation_id
 from adapters.http import Http, deadline
 
-_GONE = {"TRANSFERRED", "CANCELLED", "REPOSSESSED", "OWNERSHIP_CHANGED", "FAILED"}
+_GONE = {
+    "TRANSFERRED", "TRANSFERRED_OUT", "CANCELLED", "REPOSSESSED", "CONFISCATED", "OWNERSHIP_CHANGED",
+    "UPDATED_OWNERSHIP", "FAILED",
+}  # fmt: skip
+_STOPPED = (
+    "EXPIRED", "HELD_", "LOCKED_", "SUSPENDED", "DELETED_", "CANCELLED_", "PENDING_TRANSFER", "PENDING_REGISTRATION",
+    "PARKED_EXPIRED", "PARKED_AND_HELD",
+)  # fmt: skip
+"""Beginnings of statuses. Those that the documents don't have are for GoDaddy to judge."""
 _CANNOT_TELL = "GoDaddy offers no way to find out whether the token may change nameservers; the first change will tell"
 
 
@@ -95,12 +103,24 @@ class GoDaddy:
         key = Key.parse(credential)
         if key.classic:
             raise NotSupported("GoDaddy's classic keys have no operations to ask about; read the nameservers again")
-        if not operation.replace("-", "").replace("_", "").isalnum() or not operation.isascii():
+        if not is_operation_id(operation):
             raise Rejected("that is not an operation of GoDaddy")
-        taken = await V3(self._http, self._url, key, deadline(within)).get_operation(operation)
+        taken = await self._taken(V3(self._http, self._url, key, deadline(within)), domain, operation)
         if taken.operation.status == "FAILED":
             return Progress(done=False, failed=failure_of(taken.operation.error))
         return Progress(done=taken.operation.status == "COMPLETED", poll_after_seconds=taken.poll_after_seconds)
+
+    @staticmethod
+    async def _taken(api: V3, domain: str, operation: str) -> Taken:
+        """Return an operation of the domain; raises Rejected where GoDaddy has none of that id."""
+        try:
+            taken = await api.get_operation(operation)
+        except DomainNotInAccount:
+            await api.get_domain(domain)
+            raise Rejected("GoDaddy does not know that operation; see what it has on record instead") from None
+        if taken.operation.domain and known([taken.operation.domain]) != known([domain]):
+            raise Rejected("that operation of GoDaddy is one of another domain")
+        return taken
 
     def _api(self, credential: str, within: float) -> Api:
         key = Key.parse(credential)
@@ -110,19 +130,8 @@ class GoDaddy:
 def _obstacle(domain: Domain) -> RegistrarError | None:
     """Return why the nameservers cannot be set; raises DomainNotInAccount."""
     if domain.status in _GONE:
-        raise DomainNotInAccount("the domain has left this GoDaddy account", domain.status)
-    # Statuses that the documents don't have are for GoDaddy to judge.
-    stopped = (
-        "EXPIRED",
-        "HELD_",
-        "LOCKED_",
-        "SUSPENDED",
-        "DELETED_",
-        "PENDING_TRANSFER",
-        "PENDING_REGISTRATION",
-        "PARKED_EXPIRED",
-    )
-    if domain.status.startswith(stopped):
+        raise DomainNotInAccount("the domain is not in this GoDaddy account, or not any more", domain.status)
+    if domain.status.startswith(_STOPPED):
         return Locked("the domain's status at GoDaddy does not allow changes")
     return None
 

@@ -5,7 +5,7 @@ https://developer.godaddy.com/doc/endpoint/domains
 1. The credential decides: `gd_pat_…` is a personal access token of the newer platform (v3), `key:secret` a
    classic key (v1), which ends with 2026. Each is refused where the other belongs.
 2. v3 answers 202 and an operation that may still fail; v1 answers 204, and may tell the old set for a while.
-3. Two shapes of errors in v3; the code is in `code` or in `name`.
+3. Two shapes of errors in v3; the code is in `code` or in `name`, in any letters, with blanks for underscores.
 4. Without a credential that it can read, GoDaddy redirects to its sign-on page, which answers 200.
 5. v1 tells contacts and the transfer code with a domain: they are not decoded.
 """
@@ -13,7 +13,7 @@ https://developer.godaddy.com/doc/endpoint/domains
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -52,6 +52,8 @@ _CODES: dict[str, tuple[type[RegistrarError], str]] = {
     "MISSING_NAME_SERVER": (Rejected, "GoDaddy wants more nameservers"),
     "REGISTRY_REJECTED": (Rejected, "the registry refuses the change"),
 }
+_NOT_OURS = {"NOT_FOUND", "UNKNOWN_DOMAIN"}
+_POLL_SECONDS = 5
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "GoDaddy refuses the token; it may have expired or been revoked"),
     403: (
@@ -93,25 +95,27 @@ class Domain(msgspec.Struct, frozen=True):
 class Failure(msgspec.Struct, frozen=True):
     """Why something was refused, or an operation failed."""
 
-    code: str = ""
-    name: str = ""
-    retry_after: int | None = msgspec.field(name="retryAfterSec", default=None)
+    code: Any = None
+    name: Any = None
+    retry_after: Any = msgspec.field(name="retryAfterSec", default=None)
 
     @property
     def word(self) -> str:
-        """The code, wherever it stands, in upper case; empty where there is none."""
-        found = self.code or self.name
-        if found.upper() in _CODES:
-            return found.upper()
-        # What is not of this form may be anything, a token that is sent back too.
-        return found if re.fullmatch(r"[A-Z_]{3,40}", found) else ""
+        """The code, wherever it stands; empty where there is none that may be told."""
+        told = next((text for text in (self.code, self.name) if isinstance(text, str) and text), "")
+        known = re.sub(r"[ -]", "_", told).upper()
+        if known in _CODES or known in _NOT_OURS:
+            return known
+        # Letters are not changed here: a credential that is sent back must not come to look like a code.
+        return told if re.fullmatch(r"[A-Z_]{3,40}", told) else ""
 
 
 class Operation(msgspec.Struct, frozen=True):
     """A change that GoDaddy carries out by itself (v3)."""
 
-    operation_id: str = msgspec.field(name="operationId")
     status: str
+    operation_id: str = msgspec.field(name="operationId", default="")
+    domain: str = ""
     error: Failure | None = None
 
 
@@ -159,7 +163,7 @@ class V3:
             headers={**self._headers, "content-type": "application/json", "idempotency-key": str(uuid4())},
             content=msgspec.json.encode(nameservers),
         )
-        return await self._http.write(request, _answer(_taken), self._until)
+        return await self._http.write(request, _answer(_taken_anew), self._until)
 
     async def get_operation(self, operation_id: str) -> Taken:
         """GET /v3/domains/operations/{id}."""
@@ -211,12 +215,21 @@ def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
     return interpret
 
 
+def is_operation_id(text: str) -> bool:
+    """Tell whether a text may be the id of an operation, and may stand in a path."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", text) is not None
+
+
 def _taken(reply: Reply) -> Taken:
-    operation = reply.json(Operation)
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", operation.operation_id):
-        raise Unavailable("GoDaddy answers something that cannot be understood")
     delay = reply.retry_after()
-    return Taken(operation, 5 if delay is None else delay)
+    return Taken(reply.json(Operation), _POLL_SECONDS if delay is None else max(1, delay))
+
+
+def _taken_anew(reply: Reply) -> Taken:
+    taken = _taken(reply)
+    if not is_operation_id(taken.operation.operation_id):
+        raise Unavailable("GoDaddy answers something that cannot be understood")
+    return taken
 
 
 def _done(reply: Reply) -> None:
@@ -228,19 +241,28 @@ def _done(reply: Reply) -> None:
 def _failure(reply: Reply) -> RegistrarError:
     if 300 <= reply.status < 400:
         return _redirected(reply)
-    try:
-        error = msgspec.json.decode(reply.body, type=Failure)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return unexpected(reply)
+    error = _error(reply)
     if reply.status == 429:
-        reset = reply.headers.get("ratelimit-reset", "")
-        return rate_limited(reply, int(reset) if reset.isascii() and reset.isdecimal() else error.retry_after)
-    return _sorted(reply.status, error.word) or unexpected(reply)
+        return _too_many(reply, error or Failure())
+    return (error and _sorted(reply.status, error.word)) or unexpected(reply)
+
+
+def _error(reply: Reply) -> Failure | None:
+    try:
+        return msgspec.json.decode(reply.body, type=Failure)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _too_many(reply: Reply, error: Failure) -> RegistrarError:
+    told = (reply.headers.get("ratelimit-reset", "").strip(), str(error.retry_after))
+    # A longer number is a moment, or nonsense.
+    return rate_limited(reply, next((int(text) for text in told if re.fullmatch(r"[0-9]{1,5}", text)), None))
 
 
 def _sorted(status: int, word: str) -> RegistrarError | None:
     """Return the failure of a status and a code, None where they may not be GoDaddy's own."""
-    if status == 404 and word:
+    if status == 404 and word in _NOT_OURS:
         return DomainNotInAccount("the domain is not in this GoDaddy account", word)
     if status not in _STATUSES:
         return None
@@ -253,6 +275,6 @@ def _redirected(reply: Reply) -> RegistrarError:
         host = urlsplit(reply.headers.get("location", "")).hostname or ""
     except ValueError:
         host = ""
-    if host == "godaddy.com" or host.endswith(".godaddy.com"):
+    if host.endswith(".godaddy.com"):
         return InvalidCredential("GoDaddy does not take the token, and asks to sign in")
     return unexpected(reply)

@@ -136,8 +136,13 @@ class Clock:
     ahead: int | None = None
 
 
-class SignatureRefused(InvalidCredential):
+class SignatureError(RegistrarError):
     """OVH does not take a signature: a wrong secret, or a clock that has moved."""
+
+    def __init__(self, meaning: RegistrarError) -> None:
+        """`meaning` is the failure that it is by OVH's clock as just asked."""
+        super().__init__(meaning.detail)
+        self.meaning = meaning
 
 
 class Api:
@@ -228,12 +233,12 @@ class Api:
         send = self._http.read if method == "GET" else self._http.write
         try:
             return await send(await self._request(operation, method, path, body), _answer(read), self._until)
-        except SignatureRefused:
+        except SignatureError:
             self._clock.ahead = None
         try:
             return await send(await self._request(operation, method, path, body), _answer(read), self._until)
-        except SignatureRefused as failure:
-            raise InvalidCredential(failure.detail) from None
+        except SignatureError as failure:
+            raise failure.meaning from None
 
     async def _request(self, operation: str, method: str, path: str, body: bytes) -> Request:
         if self._clock.ahead is None:
@@ -262,6 +267,7 @@ def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
 class _Error(msgspec.Struct, frozen=True):
     code: str = msgspec.field(name="errorCode", default="")
     kind: str = msgspec.field(name="class", default="")
+    message: str = ""
 
 
 def _failure(reply: Reply) -> RegistrarError:
@@ -273,7 +279,9 @@ def _failure(reply: Reply) -> RegistrarError:
         return rate_limited(reply)
     if reply.status == 400 and error.code == "INVALID_SIGNATURE":
         kind, detail = _FAILURES[error.code]
-        return SignatureRefused(detail, error.code)
+        return SignatureError(kind(detail, error.code))
+    if reply.status == 400 and (error.code == "QUERY_TIME_OUT" or error.message == "Query out of time"):
+        return SignatureError(Unavailable("OVH's clock and ours do not agree", sent=False))
     for word in (error.code, error.kind):
         if reply.status in {400, 403, 404} and word in _FAILURES:
             kind, detail = _FAILURES[word]

@@ -1,6 +1,7 @@
 """What is particular to GoDaddy."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from adapters.base import (
     Locked,
     MissingPermission,
     NotSupported,
+    OutcomeUnclear,
     Pending,
+    Progress,
     RateLimited,
     Registrar,
     RegistrarError,
@@ -22,7 +25,7 @@ from adapters.base import (
     UnknownHost,
 )
 from tests.registrars.godaddy import ByKey, ByToken, GoDaddy
-from tests.registrars.server import OLD, Answer, reply
+from tests.registrars.server import OLD, Answer, Seen, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")
@@ -42,7 +45,9 @@ by_key = pytest.mark.parametrize("server", ["godaddy-key"], indirect=True)
         (409, "INACTIVE_DOMAIN", Locked), (409, "SOMETHING_ELSE", Locked), (422, "FAILED_NAME_SERVER_VALIDATION", UnknownHost),
         (422, "MISSING_NAME_SERVER", Rejected), (422, "INVALID_BODY", Rejected), (422, "UNSUPPORTED_TLD", NotSupported),
         (400, "", Rejected), (500, "INTERNAL", Unavailable), (502, "", Unavailable), (503, "", Unavailable), (504, "", Unavailable),
-        (404, "", Unavailable), (418, "TEAPOT", Unavailable),
+        (404, "", Unavailable), (404, "ROUTE_UNKNOWN", Unavailable), (404, "not_found", DomainNotInAccount),
+        (404, "Not Found", DomainNotInAccount), (404, "UNKNOWN_DOMAIN", DomainNotInAccount), (418, "TEAPOT", Unavailable),
+        (403, "Specified Subaccount not owned", MissingPermission),
     ],
 )  # fmt: skip
 async def test_error(
@@ -55,6 +60,52 @@ async def test_error(
         await registrar.validate(server.token, DOMAIN, within=0.45)
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "INVALID_BODY", Rejected), (401, "UNABLE_TO_AUTHENTICATE", InvalidCredential), (403, "ACCESS_DENIED", AccountNotEligible),
+        (403, "INSUFFICIENT_SCOPE", MissingPermission), (404, "NOT_FOUND", DomainNotInAccount), (409, "INACTIVE_DOMAIN", Locked),
+        (422, "FAILED_NAME_SERVER_VALIDATION", UnknownHost), (422, "UNSUPPORTED_TLD", NotSupported),
+    ],
+)  # fmt: skip
+async def test_change_that_is_refused(
+    server: GoDaddy, registrar: Registrar, status: int, code: str, kind: type[RegistrarError]
+) -> None:
+    """A change that GoDaddy refuses in so many words is told as refused, and was not made."""
+    server.fault(reply(Answer(status, json.dumps({"code": code}).encode())), "write")
+    with pytest.raises(RegistrarError) as caught:
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert type(caught.value) is kind
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+    assert len(server.writes) == 1
+
+
+@both
+@pytest.mark.parametrize(
+    "body", [{"code": None, "name": "INSUFFICIENT_SCOPE"}, {"code": 403, "name": "INSUFFICIENT_SCOPE"}, {"name": None}]
+)
+async def test_error_of_another_form(server: GoDaddy, registrar: Registrar, body: dict[str, object]) -> None:
+    """A member of another type than documented does not turn a missing right into a wrong credential."""
+    server.fault(reply(Answer(403, json.dumps(body).encode())))
+    with pytest.raises(MissingPermission):
+        await registrar.validate(server.token, DOMAIN)
+
+
+@both
+@pytest.mark.parametrize("member", ["code", "name"])
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 422, 500])
+async def test_credential_as_a_code(server: GoDaddy, registrar: Registrar, member: str, status: int) -> None:
+    """A credential that is sent back in place of a code is in no failure, in whatever letters."""
+    for text in (server.token, *server.token.split(":")):
+        server.fault(reply(Answer(status, json.dumps({member: text}).encode())))
+        with pytest.raises(RegistrarError) as caught:
+            await registrar.validate(server.token, DOMAIN, within=0.35)
+        assert caught.value.code in {"", str(status)}
+        assert text.lower() not in repr(caught.value).lower()
+        server.faults.clear()
 
 
 @both
@@ -71,7 +122,7 @@ async def test_error_without_words(server: GoDaddy, registrar: Registrar, status
     ("location", "kind"),
     [
         ("https://sso.godaddy.com/?app=x", InvalidCredential), ("https://godaddy.com.evil.test/", Unavailable),
-        ("https://notgodaddy.com/", Unavailable), ("/relative", Unavailable), ("http://[bad", Unavailable),
+        ("https://notgodaddy.com/", Unavailable), ("https://godaddy.com/away", Unavailable), ("/relative", Unavailable), ("http://[bad", Unavailable),
     ],
 )  # fmt: skip
 async def test_redirect_to_sign_on(
@@ -90,12 +141,15 @@ async def test_redirect_to_sign_on(
         ({"Retry-After": "1000"}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 17}, 1000),
         ({"RateLimit-Reset": "900"}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 17}, 900),
         ({}, {"code": "TOO_MANY_REQUESTS", "retryAfterSec": 170}, 170), ({}, {"code": "TOO_MANY_REQUESTS"}, 60),
+        ({"RateLimit-Reset": "900"}, "no object", 900), ({"RateLimit-Reset": "9" * 5000}, {"retryAfterSec": 170}, 170),
+        ({"RateLimit-Reset": "1795439000"}, {}, 60), ({}, {"retryAfterSec": -7}, 60), ({}, {"retryAfterSec": 10**12}, 60),
+        ({}, {"retryAfterSec": "soon", "code": None}, 60),
     ],
 )  # fmt: skip
 async def test_delay(
-    server: GoDaddy, registrar: Registrar, headers: dict[str, str], body: dict[str, object], seconds: int
+    server: GoDaddy, registrar: Registrar, headers: dict[str, str], body: object, seconds: int
 ) -> None:
-    """The delay stands in a header, or in the body, or is a minute."""
+    """The delay stands in a header, or in the body, or is a minute; a number that is none is not heeded."""
     server.fault(reply(Answer(429, json.dumps(body).encode(), headers)))
     with pytest.raises(RateLimited) as caught:
         await registrar.validate(server.token, DOMAIN)
@@ -108,7 +162,9 @@ async def test_delay(
     [
         ("ACTIVE", None, None), ("PARKED", None, None), ("SOMETHING_NEW", None, None), ("EXPIRED", False, Locked),
         ("HELD_REGISTRAR", False, Locked), ("LOCKED_REGISTRAR", False, Locked), ("SUSPENDED", False, Locked),
-        ("DELETED_REDEEMABLE", False, Locked), ("PENDING_TRANSFER", False, Locked),
+        ("DELETED_REDEEMABLE", False, Locked), ("PENDING_TRANSFER", False, Locked), ("PENDING_TRANSFER_OUT", False, Locked),
+        ("PENDING_REGISTRATION", False, Locked), ("CANCELLED_REDEEMABLE", False, Locked), ("CANCELLED_HELD", False, Locked),
+        ("PARKED_AND_HELD", False, Locked), ("PARKED_EXPIRED", False, Locked), ("PENDING_DNS", None, None),
     ],
 )  # fmt: skip
 async def test_status_of_the_domain(
@@ -126,7 +182,11 @@ async def test_status_of_the_domain(
 
 
 @both
-@pytest.mark.parametrize("status", ["TRANSFERRED", "CANCELLED", "REPOSSESSED", "OWNERSHIP_CHANGED"])
+@pytest.mark.parametrize(
+    "status",
+    ["TRANSFERRED", "TRANSFERRED_OUT", "CANCELLED", "REPOSSESSED", "CONFISCATED", "OWNERSHIP_CHANGED", "UPDATED_OWNERSHIP",
+     "FAILED"],
+)  # fmt: skip
 async def test_domain_that_has_left(server: GoDaddy, registrar: Registrar, status: str) -> None:
     """A domain that has left the account still answers, and is not in it."""
     server.domains[DOMAIN].facts = {"status": status}
@@ -151,6 +211,26 @@ async def test_old_set_told_for_a_while(server: ByKey, registrar: Registrar) -> 
     assert isinstance(change, Pending)
     assert change.operation is None
     assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+
+
+@by_key
+@pytest.mark.parametrize(("lazy", "made"), [(False, True), (True, False)])
+async def test_change_that_is_answered_with_200(server: ByKey, registrar: Registrar, lazy: bool, made: bool) -> None:
+    """An empty 200 counts only where the change can be read back: an edge that lost its origin answers the same."""
+    server.lazy = lazy
+
+    def emptily(played: ByKey, handler: Any, seen: Seen) -> bool:
+        played.answer(seen)
+        return reply(Answer(200))(played, handler, seen)
+
+    server.fault(emptily, "write")
+    call = registrar.set_nameservers(server.token, DOMAIN, NEW)
+    if made:
+        assert await call == Applied(NEW)
+    else:
+        with pytest.raises(OutcomeUnclear):
+            await call
+    assert len(server.writes) == 1
 
 
 @by_key
@@ -193,7 +273,72 @@ async def test_operation_that_fails(
 
 
 @by_token
-@pytest.mark.parametrize("operation", ["../domain-names/example.com", "", "a b", "a?b"])
+async def test_operation_that_fails_at_once(server: ByToken, registrar: Registrar) -> None:
+    """An operation that has failed in the reply already is a refusal."""
+    body = {"operationId": "op1", "status": "FAILED", "error": {"code": "FAILED_NAME_SERVER_VALIDATION"}}
+    server.fault(reply(Answer(202, json.dumps(body).encode())), "write")
+    with pytest.raises(UnknownHost):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+@by_token
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "7"}, 7), ({}, 5), ({"Retry-After": "0"}, 1), ({"Retry-After": "x"}, 5)]
+)
+async def test_delay_of_an_operation(
+    server: ByToken, registrar: Registrar, headers: dict[str, str], seconds: int
+) -> None:
+    """An operation is asked about after the delay that GoDaddy tells, and never without any."""
+    assert isinstance(registrar, Follows)
+    body = json.dumps({"operationId": "op1", "domain": DOMAIN, "status": "EXECUTING"}).encode()
+    server.fault(reply(Answer(202, body, headers)), "write")
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Pending("op1", seconds)
+    server.faults.clear()
+    server.fault(reply(Answer(200, body, headers)))
+    assert await registrar.progress(server.token, DOMAIN, "op1") == Progress(done=False, poll_after_seconds=seconds)
+
+
+@by_token
+@pytest.mark.parametrize("identity", ["../../v1/domains", "http://127.0.0.1:9/", "", "a" * 101])
+async def test_operation_without_an_id(server: ByToken, registrar: Registrar, identity: str) -> None:
+    """A change that is taken under something that is no id leaves its outcome unclear."""
+    server.fault(reply(Answer(202, json.dumps({"operationId": identity, "status": "CONFIRMED"}).encode())), "write")
+    with pytest.raises(OutcomeUnclear):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+@by_token
+async def test_operation_that_is_told_without_its_id(server: ByToken, registrar: Registrar) -> None:
+    """Who asks about an operation knows its id; the reply need not repeat it."""
+    assert isinstance(registrar, Follows)
+    server.fault(reply(Answer(200, b'{"status": "FAILED", "error": {"code": null, "name": "registry_rejected"}}')))
+    assert type((await registrar.progress(server.token, DOMAIN, "op1")).failed) is Rejected
+
+
+@by_token
+async def test_operation_that_is_not_known(server: ByToken, registrar: Registrar) -> None:
+    """An operation that GoDaddy does not know says nothing against the domain, unless that is gone too."""
+    assert isinstance(registrar, Follows)
+    with pytest.raises(Rejected):
+        await registrar.progress(server.token, DOMAIN, "op1")
+    with pytest.raises(DomainNotInAccount):
+        await registrar.progress(server.token, "example.co.uk", "op1")
+
+
+@by_token
+async def test_operation_of_another_domain(server: ByToken, registrar: Registrar) -> None:
+    """An operation of another domain tells nothing of this one."""
+    assert isinstance(registrar, Follows)
+    change = await registrar.set_nameservers(server.token, "other.org", NEW)
+    assert isinstance(change, Pending)
+    assert change.operation is not None
+    server.settle()
+    with pytest.raises(Rejected):
+        await registrar.progress(server.token, DOMAIN, change.operation)
+
+
+@by_token
+@pytest.mark.parametrize("operation", ["../domain-names/example.com", "", "a b", "a?b", "-", "a\n", "é", "a" * 101])
 async def test_operation_that_is_none(server: ByToken, registrar: Registrar, operation: str) -> None:
     """What is no operation's id is not asked for."""
     assert isinstance(registrar, Follows)

@@ -146,6 +146,21 @@ async def test_clock_that_moves(server: Ovh, registrar: Registrar) -> None:
     assert len([seen for seen in server.seen if seen.path.endswith("/auth/time")]) == 4
 
 
+@pytest.mark.parametrize(
+    "body",
+    [{"errorCode": "QUERY_TIME_OUT", "message": "marked"}, {"class": "Client::X", "message": "Query out of time"}],
+)
+async def test_request_out_of_time(server: Ovh, registrar: Registrar, body: dict[str, str]) -> None:
+    """A request out of time has the clock looked at once more, and says nothing against the credential."""
+    answer = reply(Answer(400, json.dumps(body).encode()))
+    server.fault(answer, "write", times=1)
+    assert isinstance(await registrar.set_nameservers(server.token, DOMAIN, NEW), Pending)
+    assert len([seen for seen in server.seen if seen.path.endswith("/auth/time")]) == 2
+    server.fault(lambda s, h, seen: not seen.path.endswith("/auth/time") and answer(s, h, seen))
+    with pytest.raises(Unavailable):
+        await registrar.get_nameservers(server.token, DOMAIN)
+
+
 async def test_secret_that_is_wrong(server: Ovh, registrar: Registrar) -> None:
     """A wrong secret, which OVH tells as a wrong signature, is a refused credential after two tries."""
     with pytest.raises(InvalidCredential):
