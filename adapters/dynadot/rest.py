@@ -118,9 +118,13 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
             raise unexpected(reply)
         try:
             body = msgspec.json.decode(reply.body, type=_Envelope)
-            code = int(body.code)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-            raise (words.misunderstood() if reply.ok else unexpected(reply)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            body = _Envelope(code="")
+        # What is not of this form may be anything, also a credential: an error about it would hold it.
+        told = str(body.code).strip()
+        if not (told.isascii() and told.isdecimal() and len(told) < 10):
+            raise (words.misunderstood() if reply.ok else unexpected(reply))
+        code = int(told)
         if reply.ok and 200 <= code < 300:
             return read(reply, body)
         raise _failure(reply, code if reply.ok else reply.status, body, otherwise)
