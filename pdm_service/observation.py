@@ -1,0 +1,127 @@
+"""What was collected about a domain by asking servers; nothing is judged here.
+
+`prober` collects, `delegation` and `preflight` judge: both are functions of these values alone, so that a
+verdict can be tested, and explained afterwards, without any server.
+
+Host names are lower case without a trailing dot; sets of them are tuples, sorted, without repeats. DS are in
+presentation form, "tag algorithm digest-type digest", the digest in lower case.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+ParentState = Literal[
+    "referral",  # not authoritative, with the domain's NS in the authority section
+    "answer",  # authoritative for the domain itself: parent and child are on one server
+    "nodata",  # the name exists in the parent zone, without a delegation
+    "nxdomain",
+    "failed",  # REFUSED, SERVFAIL and the like
+    "upward",  # a referral to the root or to a zone above the parent: it does not serve the parent zone
+    "silent",  # no answer, or none that can be understood, in time
+    "unasked",  # not contacted: a private address, a family without a route, or the budget was used up
+]
+
+ServerState = Literal[
+    "serving",  # authoritative, with the zone's SOA
+    "refused",
+    "not-serving",  # an answer that is not authoritative, of another zone, or without an SOA (lame)
+    "upward",  # a referral upwards instead of an answer (lame)
+    "failed",  # SERVFAIL and the like
+    "silent",
+    "alias",  # the nameserver's name is a CNAME (RFC 2181 section 10.3)
+    "unresolved",  # the nameserver's name has no address
+    "unasked",
+]
+
+
+class ParentView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one address of one nameserver of the parent zone says of the domain."""
+
+    name: str
+    address: str
+    state: ParentState
+    nameservers: tuple[str, ...] = ()
+    """The NS RRset of the delegation; of a co-hosted child it is the child's."""
+    ns_ttl: int | None = None
+    ds: tuple[str, ...] | None = None
+    """None: not found out."""
+    ds_ttl: int | None = None
+    rtt_ms: int | None = None
+    error: str | None = None
+
+
+class ServerView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one address of one nameserver says of the zone itself."""
+
+    name: str
+    address: str
+    """Empty where the name has none."""
+    state: ServerState
+    serial: int | None = None
+    nameservers: tuple[str, ...] = ()
+    """The NS RRset at the zone's apex."""
+    ns_ttl: int | None = None
+    udp: bool | None = None
+    edns: bool | None = None
+    tcp: bool | None = None
+    """Whether it answers so; None: not asked."""
+    signing_ds: tuple[str, ...] = ()
+    """DS (all digest types) of the keys that validly sign its DNSKEY RRset now."""
+    dnskey_ttl: int | None = None
+    cds: tuple[str, ...] = ()
+    """CDS in the form of DS; "0 0 0 00" asks for removal (RFC 8078)."""
+    rtt_ms: int | None = None
+    error: str | None = None
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """One round of questions about one domain."""
+
+    domain: str
+    at: datetime
+    parent: str | None
+    """The parent zone, "" for the root; None where the walk from the root did not get there."""
+    parents: tuple[ParentView, ...]
+    servers: tuple[ServerView, ...]
+    """The platform's nameservers."""
+    others: tuple[ServerView, ...]
+    """The other nameservers that the parent names."""
+    queries: int
+    complete: bool
+    """False where the budget of time or queries was used up before all was asked."""
+    error: str | None = None
+    """Why the parent zone was not found."""
+
+
+class OldRRset(Struct, frozen=True, kw_only=True):
+    """One RRset of a zone as its present nameservers serve it."""
+
+    name: str
+    """Absolute, lower case, without a trailing dot; may begin with "*."."""
+    type: str
+    ttl: int
+    contents: tuple[str, ...]
+    """In presentation form, names absolute with a trailing dot; sorted."""
+
+
+class OldZone(Struct, frozen=True, kw_only=True):
+    """What was found of a zone at its present nameservers by asking for usual names; never all there is."""
+
+    domain: str
+    asked: tuple[str, ...]
+    """The addresses that answered."""
+    rrsets: tuple[OldRRset, ...]
+    wildcard: bool
+    """Whether a random name has an answer."""
+    complete: bool
+    """False where some questions had no answer, or the budget was used up."""
+
+
+class Registry(Struct, frozen=True, kw_only=True):
+    """What the registry tells of a domain by RDAP (RFC 9083)."""
+
+    statuses: tuple[str, ...] = ()
+    """RDAP status values, lower case: "client hold", "server update prohibited", "redemption period"."""
+    expires_at: datetime | None = None
