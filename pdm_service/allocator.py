@@ -206,7 +206,7 @@ class Allocator:
             if refusal or found is None:
                 raise refusal or NotFound(f"there is no allocation of {fqdn}")
             allocation = found
-        if self._on_commit is not None:
+        if self._on_commit is not None and allocation.pool_domain is not None:
             self._on_commit(allocation.pool_domain)
         outcome = await self._outcome(allocation)
         return outcome if outcome and outcome.id == allocation.id else allocation

@@ -21,6 +21,50 @@ class Mode(StrEnum):
 
     POOL = "pool"
     """A label directly under a pool domain."""
+    BYO_MANUAL = "byo-manual"
+    """The customer's own domain; he changes its nameservers himself."""
+    BYO_API = "byo-api"
+    """The customer's own domain; the service changes its nameservers with a token of his registrar."""
+
+
+class Proof(StrEnum):
+    """What showed that a customer's domain is its holder's, the weakest first."""
+
+    TRANSITION = "transition"
+    """The delegation came to the platform after the claim was opened, and nobody else had claimed it."""
+    TXT = "txt"
+    """The zone's nameservers of the time answered with the claim's challenge."""
+    REGISTRAR = "registrar"
+    """A token of the registrar showed the domain in the account, with the nameservers that the parent zone has."""
+
+    @property
+    def strong(self) -> bool:
+        """Whether nobody else can bring it about by waiting."""
+        return self is not Proof.TRANSITION
+
+
+class Needs(StrEnum):
+    """What the next step wants of the caller."""
+
+    PROOF = "proof"
+    REGISTRAR_TOKEN = "registrar-token"  # noqa: S105 - a word of the contract
+
+
+class RRset(msgspec.Struct, frozen=True, kw_only=True):
+    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
+
+    name: str
+    type: str
+    ttl: int
+    contents: tuple[str, ...]
+
+    def same(self, other: "RRset | None") -> bool:
+        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
+        return (
+            other is not None
+            and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)
+            and {content.lower() for content in self.contents} == {content.lower() for content in other.contents}
+        )
 
 
 class State(StrEnum):
@@ -51,8 +95,9 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     fqdn: str
     """Lower case, no trailing dot."""
     mode: Mode
-    pool_domain: str
-    subdomain: str
+    pool_domain: str | None
+    """Only in pool mode, as the label."""
+    subdomain: str | None
     state: State
     expired: bool
     """A reservation whose time was over when the row was read, by the database's clock."""
@@ -79,6 +124,22 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with every change of the wanted state, and is never used twice for a name."""
     attempts: int
     """Failed attempts to make DNS equal to the present generation."""
+    proof: Proof | None = None
+    """Only of a customer's domain."""
+    imports: tuple[RRset, ...] = ()
+    """RRsets copied from the zone before, to be served beside the canonical ones."""
+    announce_ds: bool = False
+    """Whether the zone says with CDS and CDNSKEY which DS its parent should have (RFC 7344)."""
+    needs: Needs | None = None
+    not_before: datetime | None = None
+    """While it is released: when the caches have forgotten it, and its zone may go."""
+    challenge: str | None = None
+    """Only of a claim: what the TXT record has to say that proves it."""
+
+    @property
+    def is_claim(self) -> bool:
+        """Somebody's word that a domain is his: nothing is served for it, and others may say the same."""
+        return self.challenge is not None
 
     @property
     def settled(self) -> bool:

@@ -157,8 +157,10 @@ class Nameservers:
     async def differences(self, server: Nameserver, want: Wanted) -> list[str]:
         """Return in which RRsets of ours a nameserver differs from what was published; raises NoAnswer."""
         wanted = {(rrset.name, rrset.type): rrset.contents for rrset in want.rrsets}
-        wanted[want.zone, "DS"] = want.known_ds
-        questions = [(want.zone, "DS"), (want.zone, "NS")]
+        questions = [(want.zone, "NS")]
+        if want.delegated:
+            wanted[want.zone, "DS"] = want.known_ds
+            questions.append((want.zone, "DS"))
         questions += [(name, rtype) for name in canonical_names(want.zone) for rtype in ADDRESS_TYPES]
         found = [
             f"{name} {rtype}"

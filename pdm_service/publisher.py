@@ -17,7 +17,7 @@ import tenacity
 from pdm_service import logs, zone
 from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
-from pdm_service.model import DnsState, State
+from pdm_service.model import DnsState, Mode, State
 from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
 from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import (
@@ -215,9 +215,11 @@ class Publisher:
 
     async def _publish(self, lease: Lease, want: zone.Wanted) -> str:
         ds = await self._child(lease, want)
+        await self._announce(want)
         await self._seen(lambda: self._nameservers.served(want.zone, ds), want.zone)
-        await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
-        await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
+        if want.delegated:
+            await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
+            await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
         outcome = "repaired" if want.known_ds else "published"
         if not await self._worklist.published(lease, ds, self._next_audit(), outcome):
             raise LeaseLost
@@ -234,7 +236,8 @@ class Publisher:
             if seen and not isinstance(step, zone.Replace):
                 return seen.ds
             if seen:
-                await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+                if want.delegated:
+                    await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
                 await self._powerdns.delete_zone(want.zone)
             if not await self._create(want):
                 raise PowerDnsError(f"{want.zone} appeared while it was being created")
@@ -243,10 +246,22 @@ class Publisher:
         msg = f"PowerDNS made {want.zone} without a key"
         raise PowerDnsError(msg)
 
+    async def _announce(self, want: zone.Wanted) -> None:
+        """Make CDS and CDNSKEY of the zone as wanted."""
+        if want.announced is None:
+            return
+        seen = await self._powerdns.zone(want.zone, rrset=want.zone)
+        present = {rrset.type: rrset for rrset in seen.sets()} if seen else {}
+        keys = await self._powerdns.signing_keys(want.zone) if want.announced else ()
+        rrsets = zone.announcements(want.zone, keys, wanted=want.announced)
+        changed = [one for one in rrsets if not (one.same(present.get(one.type)) if one.contents else one.type not in present)]
+        if changed:
+            await self._powerdns.patch(want.zone, changed)
+
     async def _create(self, want: zone.Wanted) -> bool:
         settings = {**zone.CHILD_SETTINGS, "account": want.owner}
         try:
-            await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets))
+            await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets, *want.imports))
         except ZoneExists:
             return False
         return True
@@ -255,8 +270,9 @@ class Publisher:
 
     async def _take_away(self, lease: Lease) -> str:
         name = f"{lease.allocation.fqdn}."
-        await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
-        await self._seen(lambda: self._nameservers.delegated(name, ()), name)
+        if lease.allocation.mode is Mode.POOL:
+            await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+            await self._seen(lambda: self._nameservers.delegated(name, ()), name)
         await self._powerdns.delete_zone(name)
         await self._seen(lambda: self._nameservers.gone(name), name)
         if not await self._worklist.removed(lease):
@@ -272,11 +288,15 @@ class Publisher:
             return ""
         # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API tells.
         seen = await self._powerdns.observe(want.zone)
-        parent = await self._powerdns.zone(f"{lease.allocation.pool_domain}.", rrset=want.zone)
-        delegated = parent and zone.is_delegated(lease.allocation.fqdn, self._names, want.known_ds, parent.sets())
+        delegated = not want.delegated or await self._is_delegated(lease, want)
         if seen and delegated and zone.plan(want, seen) is None and set(want.known_ds) <= set(seen.ds):
             return ""
         return f"DNS differed from what was published: {', '.join(differences)}"
+
+    async def _is_delegated(self, lease: Lease, want: zone.Wanted) -> bool:
+        parent = await self._powerdns.zone(f"{lease.allocation.pool_domain}.", rrset=want.zone)
+        sets = parent.sets() if parent else ()
+        return zone.is_delegated(lease.allocation.fqdn, self._names, want.known_ds, sets)
 
     def _next_audit(self) -> timedelta:
         return self._pace.audit * uniform(0.75, 1.25)
@@ -301,6 +321,7 @@ class Publisher:
 
     def _parent(self, lease: Lease) -> ParentZone:
         name = lease.allocation.pool_domain
+        assert name is not None  # noqa: S101 - only names in pool mode have a parent zone of ours
         if name not in self._parents:
             self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
         return self._parents[name]

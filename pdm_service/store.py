@@ -19,7 +19,7 @@ from pdm_service.errors import (
     OverlapsAllocation,
     StoreUnavailable,
 )
-from pdm_service.model import Allocation, DnsState, Mode, State
+from pdm_service.model import Allocation, DnsState, Mode, Needs, Proof, RRset, State
 from pdm_service.together import Together
 
 _TOGETHER = 64
@@ -33,9 +33,10 @@ COLUMNS: LiteralString = """
     a.id, a.fqdn, a.mode, a.pool_domain, a.subdomain, a.state, a.created_by, a.reserved_at, a.expires_at,
     a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest, a.sovereign_fqdn,
     a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
-    coalesce(a.expires_at <= now(), false) AS expired
+    coalesce(a.expires_at <= now(), false) AS expired,
+    a.proof, a.imports, a.announce_ds, a.needs, a.not_before
 """
-_LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
+LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
 
 RESERVE: LiteralString = f"""
     WITH a AS (
@@ -140,7 +141,7 @@ class Store:
 
     async def _ask_standing(self, fqdns: Sequence[str]) -> list[State | None]:
         rows = await self._rows(
-            f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {_LIVE}", list(fqdns)
+            f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {LIVE}", list(fqdns)
         )
         states = {row["fqdn"]: State(row["state"]) for row in rows}
         return [states.get(fqdn) for fqdn in fqdns]
@@ -150,7 +151,7 @@ class Store:
         rows = await self._rows(
             f"""
             SELECT {COLUMNS} FROM allocations a
-             WHERE a.fqdn > $1 AND {_LIVE}
+             WHERE a.fqdn > $1 AND {LIVE}
                AND ($2::text IS NULL OR a.pool_domain = $2)
                AND ($3::text IS NULL OR a.mode = $3)
                AND ($4::text IS NULL OR a.state = $4)
@@ -186,7 +187,7 @@ class Store:
         rows = await self._rows(
             f"""
             SELECT d.name, a.fqdn FROM unnest($1::text[], $2::text[], $3::text[]) AS d (name, low, high)
-              JOIN allocations a ON a.span @> name_span(d.low, d.high) AND {_LIVE}
+              JOIN allocations a ON a.span @> name_span(d.low, d.high) AND {LIVE}
             """,
             list(domains), *map(list, zip(*map(names.span, domains), strict=True)),
         )  # fmt: skip
@@ -357,4 +358,7 @@ def allocation_of(row: asyncpg.Record) -> Allocation:
     values["dns_state"] = DnsState(values["dns_state"])
     values["load_balancer_ips"] = tuple(values["load_balancer_ips"])
     values["ds"] = tuple(values["ds"])
+    values["proof"] = Proof(values["proof"]) if values["proof"] else None
+    values["needs"] = Needs(values["needs"]) if values["needs"] else None
+    values["imports"] = msgspec.json.decode(values["imports"], type=tuple[RRset, ...]) if values["imports"] else ()
     return Allocation(**values)

@@ -62,7 +62,7 @@ class Worklist:
                 WITH unpublished AS (
                     SELECT fqdn FROM allocations
                      WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                       AND dns_state IN ('pending', 'removing')
+                       AND dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
                      ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
                 published AS (
                     SELECT fqdn FROM allocations
@@ -228,8 +228,9 @@ class Worklist:
             row = await connection.fetchrow(
                 """
                 SELECT count(*) AS pending,
-                       coalesce(extract(epoch FROM now() - min(dns_updated_at)), 0)::float8 AS oldest
-                  FROM allocations WHERE dns_state IN ('pending', 'removing')
+                       coalesce(extract(epoch FROM now() - min(greatest(dns_updated_at, not_before))), 0)::float8 AS oldest
+                  FROM allocations
+                 WHERE dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
                 """
             )
         return Backlog(row["pending"], row["oldest"]) if row else Backlog(0, 0)

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import msgspec
 
-from pdm_service.model import Allocation
+from pdm_service.model import Allocation, Mode
+from pdm_service.model import RRset as RRset
 
 TTL_SECONDS = 300
 NEGATIVE_TTL_SECONDS = 60
@@ -35,23 +36,6 @@ POOL_METADATA = {
 """What POOL_SETTINGS look like once they are made."""
 
 
-class RRset(msgspec.Struct, frozen=True, kw_only=True):
-    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
-
-    name: str
-    type: str
-    ttl: int
-    contents: tuple[str, ...]
-
-    def same(self, other: "RRset | None") -> bool:
-        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
-        return (
-            other is not None
-            and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)
-            and {content.lower() for content in self.contents} == {content.lower() for content in other.contents}
-        )
-
-
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """The child zone of an allocation, as it should be."""
 
@@ -61,10 +45,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Stands in the zone's account field, and tells our zone from a former holder's."""
     soa: RRset
     rrsets: tuple[RRset, ...]
-    """Apex NS, and the canonical address RRsets."""
+    """Apex NS, the canonical address RRsets, and until it is published first the imported ones."""
+    imports: tuple[RRset, ...] = ()
+    """Copied once, when the zone is made; what becomes of them later is others' business."""
     nameservers: tuple[str, ...]
     known_ds: tuple[str, ...]
     """DS that was published before, empty at the first publication."""
+    delegated: bool = True
+    """Whether its parent zone is ours to write."""
+    announced: bool | None = None
+    """Whether the zone should have CDS and CDNSKEY; None where that is nobody's business."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +85,25 @@ def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
         zone=zone,
         owner=OWNER_PREFIX + allocation.id.hex,
         soa=soa(zone, hosts[0]),
-        rrsets=(apex, *_addresses(zone, allocation.load_balancer_ips)),
+        rrsets=(
+            apex,
+            *_addresses(zone, allocation.load_balancer_ips),
+            *(() if allocation.ds else allocation.imports),
+        ),
+        imports=allocation.imports if allocation.ds else (),
         nameservers=hosts,
         known_ds=allocation.ds,
+        delegated=allocation.mode is Mode.POOL,
+        announced=None if allocation.mode is Mode.POOL else allocation.announce_ds,
+    )
+
+
+def announcements(zone: str, keys: Iterable[tuple[str, str]], *, wanted: bool) -> tuple[RRset, RRset]:
+    """Return CDS and CDNSKEY of a zone's keys, (DS, DNSKEY) each; without contents they are deleted (RFC 7344)."""
+    pairs = tuple(keys) if wanted else ()
+    return (
+        RRset(name=zone, type="CDS", ttl=TTL_SECONDS, contents=tuple(ds for ds, _ in pairs)),
+        RRset(name=zone, type="CDNSKEY", ttl=TTL_SECONDS, contents=tuple(key for _, key in pairs)),
     )
 
 

@@ -1,0 +1,139 @@
+"""What an answer of a nameserver means. Pure, but for the checking of signatures against today's date."""
+
+import dns.dnssec
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import msgspec
+from dns.message import Message
+
+from pdm_service.nameservers import NoAnswer
+from pdm_service.observation import ParentState, ParentView, ServerState
+
+_DIGESTS = ("SHA1", "SHA256", "SHA384")
+
+
+class Zone(msgspec.Struct, frozen=True):
+    """A zone that was met on the way down, with its nameservers."""
+
+    name: str
+    """Without a trailing dot; "" is the root."""
+    servers: tuple[str, ...]
+    glue: dict[str, tuple[str, ...]]
+    ttl: int = 0
+
+
+class Missing(Exception):
+    """A name on the way down does not exist; `zone` is the deepest one above."""
+
+    def __init__(self, zone: Zone) -> None:
+        super().__init__(zone.name)
+        self.zone = zone
+
+
+def parent_view(view: ParentView, reply: Message, parent: str, domain: str) -> ParentView:
+    """Return the view with the state and the NS RRset of a parent server's reply."""
+    authoritative = bool(reply.flags & dns.flags.AA)
+    if reply.rcode() == dns.rcode.NXDOMAIN:
+        return msgspec.structs.replace(view, state="nxdomain" if authoritative else "failed")
+    if reply.rcode() != dns.rcode.NOERROR:
+        return msgspec.structs.replace(view, state="failed", error=dns.rcode.to_text(reply.rcode()))
+    answered, referred = rrsets(reply.answer, domain, "NS"), rrsets(reply.authority, domain, "NS")
+    if (answered and authoritative) or (referred and not authoritative and not reply.answer):
+        found = answered if authoritative else referred
+        state: ParentState = "answer" if authoritative else "referral"
+        return msgspec.structs.replace(view, state=state, nameservers=hosts(found), ns_ttl=found[0].ttl)
+    if authoritative:
+        return msgspec.structs.replace(view, state="nodata")
+    above = [rrset for rrset in reply.authority if rrset.rdtype == dns.rdatatype.NS]
+    upward = any(_covers(_plain(rrset.name), parent) for rrset in above)
+    return msgspec.structs.replace(view, state="upward" if upward else "failed")
+
+
+def server_state(reply: Message, domain: str) -> ServerState:
+    """Return what a nameserver's reply to SOA says of its serving the zone."""
+    if reply.rcode() == dns.rcode.REFUSED:
+        return "refused"
+    if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        return "failed"
+    if reply.flags & dns.flags.AA and rrsets(reply.answer, domain, "SOA"):
+        return "serving"
+    above = [rrset for rrset in reply.authority if rrset.rdtype == dns.rdatatype.NS]
+    upward = not reply.flags & dns.flags.AA and any(_covers(_plain(rrset.name), domain) for rrset in above)
+    return "upward" if upward and not reply.answer else "not-serving"
+
+
+def zone_in(reply: Message, zone: Zone, name: str) -> Zone | None:
+    """Return the zone that a reply to NS refers to, None for no cut; raises Missing, and NoAnswer where it is lame."""
+    authoritative = bool(reply.flags & dns.flags.AA)
+    if reply.rcode() == dns.rcode.NXDOMAIN and authoritative:
+        raise Missing(zone)
+    if reply.rcode() != dns.rcode.NOERROR:
+        raise NoAnswer(f"a nameserver of {zone.name or 'the root'} answers {dns.rcode.to_text(reply.rcode())}")
+    found = rrsets(reply.answer if authoritative else reply.authority, name, "NS")
+    if found:
+        return Zone(name, hosts(found), _glue(reply), found[0].ttl)
+    if authoritative:
+        return None
+    raise NoAnswer(f"a nameserver of {zone.name or 'the root'} does not serve it")
+
+
+def _glue(reply: Message) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for rrset in reply.additional:
+        if rrset.rdtype in {dns.rdatatype.A, dns.rdatatype.AAAA}:
+            name = _plain(rrset.name)
+            found[name] = (*found.get(name, ()), *(rdata.address for rdata in rrset))
+    return found
+
+
+def ds_in(reply: Message, domain: str) -> tuple[tuple[str, ...] | None, int | None]:
+    """Return DS and their TTL, (None, None) where the reply is not the parent's word."""
+    if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN} or not reply.flags & dns.flags.AA:
+        return None, None
+    found = rrsets(reply.answer, domain, "DS")
+    return tuple(sorted(ds_text(one) for rrset in found for one in rrset)), found[0].ttl if found else None
+
+
+def signing_ds(answer: list[dns.rrset.RRset], domain: str) -> tuple[str, ...]:
+    """Return the DS of the keys that sign the DNSKEY RRset now (RFC 4035 section 5.2)."""
+    keys, signatures = rrsets(answer, domain, "DNSKEY"), rrsets(answer, domain, "RRSIG")
+    found: set[str] = set()
+    for key in keys[0] if keys else ():
+        alone = dns.rrset.from_rdata(keys[0].name, keys[0].ttl, key)
+        for signature in signatures[0] if signatures else ():
+            try:
+                dns.dnssec.validate_rrsig(keys[0], signature, {keys[0].name: alone})
+            except (dns.exception.DNSException, ValueError):
+                continue
+            found |= {ds_text(dns.dnssec.make_ds(keys[0].name, key, one, validating=True)) for one in _DIGESTS}
+    return tuple(sorted(found))
+
+
+def rrsets(section: list[dns.rrset.RRset], name: str, *rtypes: str) -> list[dns.rrset.RRset]:
+    """Return the RRsets of a name and types in a section."""
+    types = {dns.rdatatype.from_text(rtype) for rtype in rtypes}
+    return [rrset for rrset in section if rrset.rdtype in types and _plain(rrset.name) == name]
+
+
+def hosts(ns: list[dns.rrset.RRset]) -> tuple[str, ...]:
+    """Return the nameservers of NS RRsets."""
+    return tuple(sorted({_plain(rdata.target) for rrset in ns for rdata in rrset}))
+
+
+def _plain(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def ds_text(ds: object) -> str:
+    """Return a DS or CDS in presentation form, the digest whole and in lower case."""
+    words = str(ds).split()
+    return " ".join([*words[:3], "".join(words[3:]).lower()])
+
+
+def _covers(upper: str, lower: str) -> bool:
+    return upper in {"", lower} or lower.endswith("." + upper)

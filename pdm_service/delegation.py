@@ -1,0 +1,341 @@
+"""How far a delegation has come: the verdict on what was collected. Pure.
+
+`judge` is a function of an Observation, of what was remembered of earlier ones, and of the moment. It makes the
+Report that callers get, and the Memory for the next round.
+
+    awaiting-customer → partial (k of n parent servers) → delegated → converging → live
+    blocked   something has to be mended first; the problems say what
+    moved     it was delegated to the platform, and is not any more
+    stalled   nothing has come for 28 days
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from pdm_service.observation import Observation, ParentView, ServerView
+
+Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
+Dnssec = Literal["insecure", "secure", "bogus", "changing", "unknown"]
+Severity = Literal["block", "warn", "info"]
+
+MAX_TTL = timedelta(hours=48)
+"""No cache that matters keeps a delegation longer."""
+_FAILURE_CACHED = timedelta(minutes=5)
+"""How long resolvers remember a failure (RFC 9520 section 3.2)."""
+_STALLED = timedelta(days=28)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it should be, and what to do."""
+
+    code: str
+    severity: Severity
+    message: str
+    remedy: str
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """What earlier rounds left for the next one."""
+
+    since: datetime
+    """When watching began."""
+    changed_at: datetime
+    """When the phase changed last."""
+    phase: Phase = "awaiting-customer"
+    old_ttl: int = 0
+    """The longest that a cache may keep the former delegation, in seconds."""
+    delegated_at: datetime | None = None
+    """The first round in which all parent servers had the platform's nameservers."""
+    converged_by: datetime | None = None
+    elsewhere_at: datetime | None = None
+    """The last round in which no parent server had any of the platform's."""
+    left_at: datetime | None = None
+    """The first round, after it was delegated to the platform, in which no parent server had any of them."""
+    drained_by: datetime | None = None
+    """When no cache sends anybody to the platform any more."""
+    ds_seen_at: datetime | None = None
+    """The last round in which a parent server had a DS."""
+    ds_ttl: int = 0
+    our_ds_at: datetime | None = None
+    """The first of the rounds since in which every parent server has had a DS of ours."""
+    parent_ttl: int = 0
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """How far a delegation has come."""
+
+    domain: str
+    phase: Phase
+    dnssec: Dnssec
+    ds: tuple[str, ...]
+    """At the parent."""
+    parent: str | None
+    nameservers: tuple[str, ...]
+    """What the delegation must be."""
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    parents_ok: int
+    parents_total: int
+    servers_ok: int
+    servers_total: int
+    parents: tuple[ParentView, ...]
+    servers: tuple[ServerView, ...]
+    others: tuple[ServerView, ...]
+    problems: tuple[Problem, ...]
+    checked_at: datetime
+    converged_by: datetime | None
+    complete: bool
+    queries: int
+
+
+def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[Report, Memory]:
+    """Return the verdict on one round, and what to remember of it."""
+    told = [view for view in seen.parents if view.state in {"referral", "answer", "nodata", "nxdomain"}]
+    exact = [view for view in told if view.nameservers == wanted]
+    named = {name for view in told for name in view.nameservers}
+    ours = bool(named & set(wanted))
+    dnssec = _dnssec(seen, told, ours=ours)
+    problems = (*_of_parents(seen, told, wanted, dnssec, ours=ours), *_of_servers(seen, wanted))
+    serving = [view for view in seen.servers if view.state == "serving"]
+    after = _remembered(seen, told, exact, memory, ours=ours, failing=ours and (dnssec == "bogus" or not serving))
+    phase = _phase(told, exact, problems, after, seen, ours=ours)
+    after = msgspec.structs.replace(
+        after, phase=phase, changed_at=memory.changed_at if phase == memory.phase else seen.at
+    )
+    report = Report(
+        domain=seen.domain,
+        phase=phase,
+        dnssec=dnssec,
+        ds=_ds(told),
+        parent=seen.parent,
+        nameservers=wanted,
+        missing=tuple(sorted(set(wanted) - _common(told))),
+        extra=tuple(sorted(named - set(wanted))),
+        parents_ok=len(exact),
+        parents_total=len(seen.parents),
+        servers_ok=sum(_in_order(view) for view in seen.servers),
+        servers_total=len(seen.servers),
+        parents=seen.parents,
+        servers=seen.servers,
+        others=seen.others,
+        problems=problems,
+        checked_at=seen.at,
+        converged_by=after.converged_by if phase in {"delegated", "converging", "live"} else None,
+        complete=seen.complete,
+        queries=seen.queries,
+    )
+    return report, after
+
+
+def _phase(
+    told: list[ParentView], exact: list[ParentView], problems: Iterable[Problem], memory: Memory, seen: Observation,
+    *, ours: bool,
+) -> Phase:  # fmt: skip
+    if not told:
+        return memory.phase
+    if any(problem.severity == "block" for problem in problems):
+        return "blocked"
+    if len(exact) == len(told):
+        converged = memory.converged_by is not None and seen.at >= memory.converged_by
+        served = all(view.state == "serving" for view in seen.servers)
+        return "delegated" if not served else "live" if converged else "converging"
+    if ours or memory.delegated_at is not None:
+        return "partial" if ours else "moved"
+    return "stalled" if seen.at - memory.since >= _STALLED else "awaiting-customer"
+
+
+def _remembered(
+    seen: Observation, told: list[ParentView], exact: list[ParentView], memory: Memory, *, ours: bool, failing: bool
+) -> Memory:
+    """Return the memory with the times and TTLs of this round; the phase follows from it."""
+    if not told:
+        return memory
+    ttls = [view.ns_ttl or 0 for view in told if not set(view.nameservers) <= {one.name for one in seen.servers}]
+    ttls += [view.ns_ttl or 0 for view in seen.others] + [view.ds_ttl or 0 for view in told]
+    new: dict[str, object] = {"parent_ttl": max([view.ns_ttl or 0 for view in told], default=0) or memory.parent_ttl}
+    if any(view.ds for view in told):
+        new |= {"ds_seen_at": seen.at, "ds_ttl": max(view.ds_ttl or 0 for view in told)}
+    matching = {one for view in seen.servers for one in view.signing_ds}
+    all_ours = bool(exact) and all(view.ds and set(view.ds) & matching for view in told)
+    new["our_ds_at"] = (memory.our_ds_at or seen.at) if all_ours else None
+    if len(exact) == len(told):
+        delegated_at = memory.delegated_at or seen.at
+        old = min(timedelta(seconds=memory.old_ttl or max(view.ns_ttl or 0 for view in told)), MAX_TTL)
+        by = delegated_at + old
+        if memory.converged_by is not None:
+            by = max(by, memory.converged_by)
+        new |= {"delegated_at": delegated_at, "left_at": None, "drained_by": None}
+        return msgspec.structs.replace(
+            memory, **new, converged_by=max(by, seen.at + _FAILURE_CACHED) if failing else by
+        )
+    if ours:
+        return msgspec.structs.replace(
+            memory, **new, old_ttl=max([memory.old_ttl, *ttls]), left_at=None, drained_by=None
+        )
+    new |= {"elsewhere_at": seen.at, "old_ttl": max([0, *ttls]), "converged_by": None}
+    if memory.delegated_at is not None and memory.left_at is None:
+        held = timedelta(seconds=max(memory.parent_ttl, *(view.ns_ttl or 0 for view in seen.servers), memory.ds_ttl))
+        new |= {"left_at": seen.at, "drained_by": seen.at + min(held, MAX_TTL)}
+    return msgspec.structs.replace(memory, **new)
+
+
+# --- problems -----------------------------------------------------------------------------------------
+
+
+def _of_parents(
+    seen: Observation, told: list[ParentView], wanted: tuple[str, ...], dnssec: Dnssec, *, ours: bool
+) -> list[Problem]:
+    found: list[Problem] = []
+    if not told:
+        why = seen.error or "no nameserver of the parent zone answers"
+        return [_warn("parent-unreachable", why, "nothing to do but wait; it is asked again")]
+    found += [
+        _warn("parent-server-silent", f"{_at(view)} of the parent zone gives no usable answer ({view.state})",
+              "nothing to do; it is asked again")
+        for view in seen.parents if view not in told
+    ]  # fmt: skip
+    if all(view.state == "nxdomain" for view in told):
+        found.append(_block("not-registered", f"{seen.domain} does not exist in its parent zone", "register it first"))
+    elif not any(view.nameservers for view in told):
+        found.append(
+            _warn("not-delegated", f"{seen.domain} has no nameservers in its parent zone", _paste(wanted))
+        )  # fmt: skip
+    elif len({(view.nameservers, view.ds) for view in told}) > 1:
+        found.append(
+            _warn("parent-servers-differ", "the nameservers of the parent zone do not agree yet",
+                  "wait: the registry is spreading a change")
+        )  # fmt: skip
+    if ours and (missing := set(wanted) - _common(told)) and all(view.nameservers != wanted for view in told):
+        found.append(_warn("nameservers-missing", f"the delegation lacks {_list(missing)}", _paste(wanted)))
+    if ours and (extra := {name for view in told for name in view.nameservers} - set(wanted)):
+        found.append(
+            _warn("nameservers-extra", f"the delegation also names {_list(extra)}, which serve another zone",
+                  _paste(wanted))
+        )  # fmt: skip
+    if dnssec == "bogus":
+        found.append(
+            _block("ds-mismatch", f"no DS of {seen.domain} at its parent matches a key that its nameservers sign with: "
+                   "validating resolvers refuse it",
+                   "remove the DS at the registrar, and wait until its TTL has passed")
+        )  # fmt: skip
+    elif not ours and any(view.ds for view in told):
+        found.append(
+            _block("ds-present", f"{seen.domain} has a DS at its parent, which would make the platform's answers bogus",
+                   "remove the DS at the registrar before the nameservers change, and wait until its TTL has passed")
+        )  # fmt: skip
+    return found
+
+
+def _of_servers(seen: Observation, wanted: tuple[str, ...]) -> list[Problem]:
+    found = [problem for view in seen.servers if (problem := _of_server(view, wanted)) is not None]
+    serials = {view.serial for view in seen.servers if view.state == "serving"}
+    if len(serials) > 1:
+        found.append(
+            _warn("serials-differ",
+                  f"the platform's nameservers have different versions of the zone ({_list(serials)})",
+                  "nothing to do: it ends by itself within seconds, and is the platform's matter if it does not")
+        )  # fmt: skip
+    return found
+
+
+_STATES = {
+    "refused": ("nameserver-lame", "refuses questions about the zone"),
+    "not-serving": ("nameserver-not-authoritative", "answers, but not as an authoritative nameserver of the zone"),
+    "upward": ("nameserver-upward", "refers upwards instead of answering"),
+    "failed": ("nameserver-failing", "answers with a failure"),
+    "silent": ("nameserver-silent", "does not answer"),
+    "alias": ("nameserver-alias", "has a name that is an alias, which a nameserver's may not be"),
+    "unresolved": ("nameserver-unresolved", "has a name without an address"),
+    "unasked": ("nameserver-unasked", "was not asked"),
+}
+
+
+def _of_server(view: ServerView, wanted: tuple[str, ...]) -> Problem | None:
+    theirs = "this is the platform's matter; its operators are told by their own checks"
+    if view.state in _STATES:
+        code, what = _STATES[view.state]
+        return _warn(code, f"{_at(view)} {what}", theirs)
+    if not view.tcp:
+        return _warn("nameserver-no-tcp", f"{_at(view)} does not answer by TCP (RFC 7766)", theirs)
+    if not view.udp:
+        return _warn("nameserver-no-udp", f"{_at(view)} does not answer by UDP", theirs)
+    if not view.edns:
+        return _warn("nameserver-no-edns", f"{_at(view)} does not understand EDNS (RFC 6891)", theirs)
+    if view.nameservers != wanted:
+        return _warn("apex-differs", f"{_at(view)} serves the zone with other NS: {_list(view.nameservers)}", theirs)
+    return None
+
+
+def _dnssec(seen: Observation, told: list[ParentView], *, ours: bool) -> Dnssec:
+    if not told or any(view.ds is None for view in told):
+        return "unknown"
+    sets = {view.ds for view in told}
+    if sets == {()}:
+        return "insecure"
+    serving = [view for view in (seen.servers if ours else seen.others) if view.state == "serving"]
+    if not serving:
+        return "unknown"
+    if not all(set(ds or ()) & set(view.signing_ds) for ds in sets if ds for view in serving):
+        return "bogus" if ours else "unknown"
+    return "secure" if len(sets) == 1 else "changing"
+
+
+def _in_order(view: ServerView) -> bool:
+    return view.state == "serving" and bool(view.udp and view.tcp and view.edns)
+
+
+def _common(told: list[ParentView]) -> set[str]:
+    return set.intersection(*(set(view.nameservers) for view in told)) if told else set()
+
+
+def _ds(told: list[ParentView]) -> tuple[str, ...]:
+    return tuple(sorted({one for view in told for one in view.ds or ()}))
+
+
+def _block(code: str, message: str, remedy: str) -> Problem:
+    return Problem(code=code, severity="block", message=message, remedy=remedy)
+
+
+def _warn(code: str, message: str, remedy: str) -> Problem:
+    return Problem(code=code, severity="warn", message=message, remedy=remedy)
+
+
+def _paste(wanted: tuple[str, ...]) -> str:
+    return f"set the nameservers at the registrar to exactly {_list(wanted)}"
+
+
+def _at(view: ParentView | ServerView) -> str:
+    return f"{view.name} ({view.address})" if view.address else view.name
+
+
+def _list(words: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, words)))
+
+
+# --- the next look ------------------------------------------------------------------------------------
+
+
+def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
+    """Return how long to wait for the next look: four times `first`, then ever longer as nothing happens.
+
+    Growing by 1.6 to twenty times `first` within the hour, then every quarter of an hour, after a day every hour,
+    daily when all is done.
+    """
+    if memory.phase in {"live", "stalled"}:
+        return _DAY
+    age = now - memory.changed_at
+    if age > _DAY:
+        wait = _HOUR
+    elif age > _HOUR:
+        wait = timedelta(minutes=15)
+    else:
+        grown = 1.6 * first + 0.6 * (age - 4 * first)
+        wait = first if age < 4 * first else min(grown, 20 * first)
+    if memory.phase == "converging" and memory.converged_by is not None:
+        wait = max(min(wait, memory.converged_by - now), timedelta(seconds=1))
+    return wait

@@ -1,0 +1,446 @@
+"""Ask the DNS itself: from the root to the parent, every server of the parent, and the zone's own nameservers.
+
+A resolver would tell what its cache holds, and the child's NS RRset for the parent's; so nothing here asks one.
+Questions carry no RD. `Prober` collects an Observation; what it means is decided in `delegation`.
+
+Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 64 questions at the same
+time, 8 at one address, and none at an address that is not public.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from functools import cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from time import monotonic
+from typing import TypeVar
+
+import dns.asyncquery
+import dns.dnssec
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import msgspec
+from dns.message import Message
+
+from adapters.base import registrable
+from pdm_service.answers import (
+    Missing,
+    Zone,
+    ds_in,
+    ds_text,
+    hosts,
+    parent_view,
+    rrsets,
+    server_state,
+    signing_ds,
+    zone_in,
+)
+from pdm_service.nameservers import NoAnswer
+from pdm_service.observation import Observation, ParentState, ParentView, ServerState, ServerView
+from pdm_service.settings import Nameserver
+
+T = TypeVar("T")
+
+ROUND_SECONDS = 10.0
+ROUND_QUERIES = 200
+_TRY_SECONDS = (3.0, 1.5)
+"""Longer than the slowest server that still serves its users."""
+_HEDGE_SECONDS = 0.4
+"""After this long the next server of a zone is asked beside the one that has not answered."""
+_AT_ONCE, _AT_ONE_ADDRESS = 64, 8
+_MAX_SERVERS, _MAX_ADDRESSES = 13, 4
+_MAX_DEPTH = 4
+"""How many names of nameservers may hang on one another."""
+_REMEMBERED_SECONDS = 600.0
+_IPV6_PROBE = ("2001:500:2::c", 53)
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class OutOfBudget(NoAnswer):
+    """The round's time or questions are used up."""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """What the name of a nameserver resolves to."""
+
+    addresses: tuple[Nameserver, ...] = ()
+    alias: bool = False
+
+
+class Prober:
+    """Asks servers anywhere, within limits that all rounds share."""
+
+    def __init__(
+        self,
+        *,
+        hints: tuple[Nameserver, ...],
+        port: int,
+        addresses: tuple[Nameserver, ...],
+        allow_private: bool,
+        observe: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`addresses` stand for what their names would resolve to; `observe` is told of every question."""
+        self.port = port
+        self.allow_private = allow_private
+        self.observe = observe
+        self._overrides: dict[str, tuple[Nameserver, ...]] = {}
+        for server in addresses:
+            self._overrides[server.name] = (*self._overrides.get(server.name, ()), server)
+        trusted = (*hints, *addresses)
+        self._trusted = {server.address for server in trusted}
+        self.root = Zone("", tuple(hint.name for hint in hints), {})
+        for hint in hints:
+            self._overrides.setdefault(hint.name, ())
+            self._overrides[hint.name] = (*self._overrides[hint.name], hint)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._lanes: dict[str, asyncio.Semaphore] = {}
+        self._zones: dict[str, tuple[float, Zone]] = {}
+
+    def round(self) -> "Round":
+        """Begin a round of questions."""
+        return Round(self)
+
+    async def look(self, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
+        """Collect what the parent's servers, the `wanted` nameservers and the others that serve it say of a domain."""
+        return await self.round().look(domain, wanted, now)
+
+    def known(self, host: str) -> tuple[Nameserver, ...]:
+        """Return the addresses of a name as configured."""
+        return self._overrides.get(host, ())
+
+    def may_contact(self, address: str) -> bool:
+        """Tell whether an address may be asked: a customer can name any address as that of his nameserver."""
+        return self.allow_private or address in self._trusted or is_public(address)
+
+    def remembered(self, name: str) -> Zone | None:
+        """Return a zone that was met a short while ago."""
+        until, zone = self._zones.get(name, (0.0, None))
+        return zone if monotonic() < until else None
+
+    def remember(self, zone: Zone) -> None:
+        """Keep a zone's servers for a while; only of public suffixes, since other zones are what is watched."""
+        if registrable(zone.name) is None:
+            self._zones[zone.name] = (monotonic() + min(zone.ttl, _REMEMBERED_SECONDS), zone)
+
+    async def exchange(self, query: Message, server: Nameserver, seconds: float, *, tcp: bool) -> Message:
+        """Send one question once; raises NoAnswer, and dns.message.Truncated for a truncated answer by UDP."""
+        lane = self._lanes.setdefault(server.address, asyncio.Semaphore(_AT_ONE_ADDRESS))
+        try:
+            async with asyncio.timeout(seconds), lane, self._slots:
+                self.observe("tcp" if tcp else "udp")
+                if tcp:
+                    return await dns.asyncquery.tcp(query, server.address, timeout=seconds, port=server.port)
+                return await dns.asyncquery.udp(
+                    query, server.address, timeout=seconds, port=server.port,
+                    ignore_unexpected=True, ignore_errors=True, raise_on_truncation=True,
+                )  # fmt: skip
+        except dns.message.Truncated:
+            raise
+        except (dns.exception.DNSException, OSError, EOFError, TimeoutError) as error:
+            raise NoAnswer(f"{server.address} does not answer") from error
+
+
+class Round:
+    """One round: the questions that are left, what was found on the way, and nothing older."""
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+        self._until = monotonic() + ROUND_SECONDS
+        self._hosts: dict[str, asyncio.Task[Host]] = {}
+        self.queries = 0
+
+    # --- questions -------------------------------------------------------------------------------
+
+    async def ask(
+        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, tcp: bool = False, again: bool = True
+    ) -> Message:
+        """Ask one server one question; a truncated answer is asked for again by TCP. Raises NoAnswer."""
+        if not self._prober.may_contact(server.address):
+            raise NoAnswer(f"{server.address} is not a public address")
+        text = f"{name}." if name else "."
+        query = dns.message.make_query(text, rtype, flags=0, use_edns=0 if edns else -1, payload=1232)
+        if edns:
+            query.want_dnssec(True)
+        tries = _TRY_SECONDS if again and not tcp else _TRY_SECONDS[:1]
+        for number, seconds in enumerate(tries, 1):
+            try:
+                return await self._prober.exchange(query, server, self._spend(seconds), tcp=tcp)
+            except dns.message.Truncated:
+                return await self._prober.exchange(query, server, self._spend(_TRY_SECONDS[0]), tcp=True)
+            except OutOfBudget:
+                raise
+            except NoAnswer:
+                if number == len(tries):
+                    raise
+        raise AssertionError
+
+    def _spend(self, seconds: float) -> float:
+        """Count a question; return the time that it may take."""
+        left = self._until - monotonic()
+        if left <= 0 or self.queries >= ROUND_QUERIES:
+            raise OutOfBudget("the round's budget is used up")
+        self.queries += 1
+        return min(seconds, left)
+
+    # --- the way down ----------------------------------------------------------------------------
+
+    async def zone_of(self, name: str, depth: int = 0) -> Zone:
+        """Return the deepest zone at or above a name; raises Missing and NoAnswer."""
+        zone = self._prober.root
+        labels = name.split(".") if name else []
+        for index in range(len(labels) - 1, -1, -1):
+            zone = await self._cut(zone, ".".join(labels[index:]), depth) or zone
+        return zone
+
+    async def parent_of(self, domain: str) -> Zone:
+        """Return the zone in which a domain is, or would be, delegated; raises NoAnswer."""
+        try:
+            return await self.zone_of(domain.partition(".")[2])
+        except Missing as missing:
+            return missing.zone
+
+    async def _cut(self, zone: Zone, name: str, depth: int) -> Zone | None:
+        """Return the zone that begins at `name` below `zone`, None where there is none."""
+        if remembered := self._prober.remembered(name):
+            return remembered
+
+        async def referred(server: Nameserver) -> Zone | None:
+            return zone_in(await self.ask(server, name, "NS", again=False), zone, name)
+
+        found = await self._first(await self._addresses(zone, depth), referred)
+        if found is not None:
+            self._prober.remember(found)
+        return found
+
+    async def _addresses(self, zone: Zone, depth: int) -> list[Nameserver]:
+        """Return addresses of a zone's servers, those first that are known without asking."""
+        known = [server for name in zone.servers for server in self._glued(zone, name)]
+        if known:
+            return known
+        hosts = await asyncio.gather(*(self.host(name, depth + 1) for name in zone.servers[:_MAX_SERVERS]))
+        return [server for host in hosts for server in host.addresses]
+
+    def _glued(self, zone: Zone, name: str) -> tuple[Nameserver, ...]:
+        configured = self._prober.known(name)
+        glue = tuple(Nameserver(name, address, self._prober.port) for address in zone.glue.get(name, ()))
+        return tuple(one for one in configured or glue if _has_route(one.address))
+
+    async def _first(self, servers: list[Nameserver], question: Callable[[Nameserver], Awaitable[T]]) -> T:
+        """Return the first usable answer; the next server is asked when one is slow. Raises NoAnswer, Missing."""
+        if not servers:
+            raise NoAnswer("no nameserver of the zone above has an address")
+        pending: set[asyncio.Future[T]] = set()
+        failure: NoAnswer = NoAnswer("no nameserver of the zone above answers")
+        waiting = list(servers)
+        try:
+            while waiting or pending:
+                if waiting:
+                    pending.add(asyncio.ensure_future(question(waiting.pop(0))))
+                done, pending = await asyncio.wait(
+                    pending, timeout=_HEDGE_SECONDS if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for one in done:
+                    try:
+                        return one.result()
+                    except NoAnswer as error:
+                        failure = error
+        finally:
+            for one in pending:
+                one.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        raise failure
+
+    # --- names of nameservers --------------------------------------------------------------------
+
+    async def host(self, name: str, depth: int = 0) -> Host:
+        """Return the addresses of a nameserver's name; none where it has none or cannot be found out."""
+        if configured := self._prober.known(name):
+            return Host(tuple(one for one in configured if _has_route(one.address)))
+        if depth > _MAX_DEPTH:
+            return Host()
+        if name not in self._hosts:
+            self._hosts[name] = asyncio.create_task(self._resolve(name, depth))
+        # Two names may hang on each other: nobody waits for ever.
+        try:
+            async with asyncio.timeout(max(0.0, self._until - monotonic())):
+                return await asyncio.shield(self._hosts[name])
+        except TimeoutError:
+            return Host()
+
+    async def _resolve(self, name: str, depth: int) -> Host:
+        try:
+            zone = await self.zone_of(name, depth)
+            servers = await self._addresses(zone, depth)
+            replies = [await self._first(servers, self._question(name, rtype)) for rtype in ("A", "AAAA")]
+        except (NoAnswer, Missing):
+            return Host()
+        if any(rrset.rdtype == dns.rdatatype.CNAME for reply in replies for rrset in reply.answer):
+            return Host(alias=True)
+        found = [
+            rdata.address for reply in replies for rrset in rrsets(reply.answer, name, "A", "AAAA") for rdata in rrset
+        ]
+        servers = [Nameserver(name, address, self._prober.port) for address in found[:_MAX_ADDRESSES]]
+        return Host(tuple(one for one in servers if _has_route(one.address)))
+
+    def _question(self, name: str, rtype: str) -> Callable[[Nameserver], Awaitable[Message]]:
+        async def question(server: Nameserver) -> Message:
+            reply = await self.ask(server, name, rtype, again=False)
+            if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+                raise NoAnswer(f"{server.address} answers {dns.rcode.to_text(reply.rcode())}")
+            return reply
+
+        return question
+
+    # --- one round -------------------------------------------------------------------------------
+
+    async def look(self, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
+        """Collect all that there is to be seen of a domain's delegation. Never raises for what servers do."""
+        try:
+            parent = await self.parent_of(domain)
+        except NoAnswer as failure:
+            parent, why = None, str(failure)
+        platform = asyncio.ensure_future(self._servers(domain, wanted))
+        parents = await self._parents(parent, domain) if parent else ()
+        named = {name for view in parents for name in view.nameservers}
+        others = await self._servers(domain, tuple(sorted(named - set(wanted)))[:_MAX_SERVERS])
+        servers = await platform
+        for task in self._hosts.values():
+            task.cancel()
+        return Observation(
+            domain=domain,
+            at=now,
+            parent=parent.name if parent else None,
+            parents=parents,
+            servers=servers,
+            others=others,
+            queries=self.queries,
+            complete=self.queries < ROUND_QUERIES and monotonic() < self._until,
+            error=None if parent else f"the parent zone was not found: {why}",
+        )
+
+    async def _parents(self, parent: Zone, domain: str) -> tuple[ParentView, ...]:
+        names = parent.servers[:_MAX_SERVERS]
+        hosts = await asyncio.gather(*(self._parent_host(parent, name) for name in names))
+        views = await asyncio.gather(
+            *(self._parent(server, parent, domain) for host in hosts for server in host.addresses[:_MAX_ADDRESSES])
+        )
+        return tuple(sorted(views, key=lambda view: (view.name, view.address)))
+
+    async def _parent_host(self, parent: Zone, name: str) -> Host:
+        return Host(glued) if (glued := self._glued(parent, name)) else await self.host(name)
+
+    async def _parent(self, server: Nameserver, parent: Zone, domain: str) -> ParentView:
+        view = ParentView(name=server.name, address=server.address, state="unasked")
+        if not self._prober.may_contact(server.address):
+            return msgspec.structs.replace(view, error="not a public address")
+        start = monotonic()
+        ds = asyncio.ensure_future(self._reply(server, domain, "DS"))
+        reply = await self._reply(server, domain, "NS")
+        seconds = monotonic() - start
+        ds_reply = await ds
+        if isinstance(reply, NoAnswer):
+            state: ParentState = "unasked" if isinstance(reply, OutOfBudget) else "silent"
+            return msgspec.structs.replace(view, state=state, error=str(reply))
+        found = parent_view(view, reply, parent.name, domain)
+        texts, ttl = ds_in(ds_reply, domain) if isinstance(ds_reply, Message) else (None, None)
+        if found.state == "answer" and isinstance(ds_reply, Message) and ds_reply.rcode() == dns.rcode.NXDOMAIN:
+            # The child's own zone answered NS; only DS is answered from the parent (RFC 4035 section 3.1.4.1).
+            found = msgspec.structs.replace(found, state="nxdomain", nameservers=(), ns_ttl=None)
+        return msgspec.structs.replace(found, ds=texts, ds_ttl=ttl, rtt_ms=round(seconds * 1000))
+
+    async def _reply(
+        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, tcp: bool = False
+    ) -> Message | NoAnswer:
+        try:
+            return await self.ask(server, name, rtype, edns=edns, tcp=tcp)
+        except NoAnswer as failure:
+            return failure
+
+    async def _servers(self, domain: str, names: Iterable[str]) -> tuple[ServerView, ...]:
+        views = await asyncio.gather(*(self._host_views(domain, name) for name in names))
+        return tuple(view for found in views for view in found)
+
+    async def _host_views(self, domain: str, name: str) -> list[ServerView]:
+        host = await self.host(name)
+        if not host.addresses:
+            out = monotonic() >= self._until
+            state: ServerState = "alias" if host.alias else "unasked" if out else "unresolved"
+            return [ServerView(name=name, address="", state=state)]
+        return await asyncio.gather(*(self.server(domain, one) for one in host.addresses[:_MAX_ADDRESSES]))
+
+    async def server(self, domain: str, server: Nameserver) -> ServerView:
+        """Return what one address of a nameserver says of a zone."""
+        view = ServerView(name=server.name, address=server.address, state="unasked")
+        if not self._prober.may_contact(server.address):
+            return msgspec.structs.replace(view, error="not a public address")
+        start = monotonic()
+        edns, plain, tcp = await asyncio.gather(
+            self._reply(server, domain, "SOA"),
+            self._reply(server, domain, "SOA", edns=False),
+            self._reply(server, domain, "SOA", tcp=True),
+        )
+        replies = [reply for reply in (edns, plain, tcp) if isinstance(reply, Message)]
+        if not replies:
+            state: ServerState = "unasked" if isinstance(edns, OutOfBudget) else "silent"
+            return msgspec.structs.replace(view, state=state, error=str(edns), udp=False, edns=False, tcp=False)
+        best = max(replies, key=lambda reply: server_state(reply, domain) == "serving")
+        soa = rrsets(best.answer, domain, "SOA")
+        view = msgspec.structs.replace(
+            view,
+            state=server_state(best, domain),
+            serial=soa[0][0].serial if soa else None,
+            udp=isinstance(edns, Message) or isinstance(plain, Message),
+            edns=isinstance(edns, Message) and edns.edns >= 0 and edns.rcode() != dns.rcode.FORMERR,
+            tcp=isinstance(tcp, Message),
+            rtt_ms=round((monotonic() - start) * 1000),
+            error=None if best.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(best.rcode()),
+        )
+        return await self._apex(view, server, domain) if view.state == "serving" else view
+
+    async def _apex(self, view: ServerView, server: Nameserver, domain: str) -> ServerView:
+        edns = bool(view.edns)
+        replies = await asyncio.gather(
+            *(self._reply(server, domain, rtype, edns=edns) for rtype in ("NS", "DNSKEY", "CDS"))
+        )
+        ns, keys, cds = (reply.answer if isinstance(reply, Message) else [] for reply in replies)
+        apex, dnskey = rrsets(ns, domain, "NS"), rrsets(keys, domain, "DNSKEY")
+        return msgspec.structs.replace(
+            view,
+            nameservers=hosts(apex),
+            ns_ttl=apex[0].ttl if apex else None,
+            signing_ds=signing_ds(keys, domain),
+            dnskey_ttl=dnskey[0].ttl if dnskey else None,
+            cds=tuple(sorted(ds_text(one) for rrset in rrsets(cds, domain, "CDS") for one in rrset)),
+        )
+
+
+# --- addresses ----------------------------------------------------------------------------------------
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an address is one that anybody may reach, also when it holds an IPv4 address in it."""
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
+        return found.is_global and not found.is_multicast and not within and found not in _NAT64
+    return found.is_global and not found.is_multicast
+
+
+def _has_route(address: str) -> bool:
+    return ":" not in address or address == "::1" or _has_ipv6()
+
+
+@cache
+def _has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_IPV6_PROBE)
+        except OSError:
+            return False
+    return True

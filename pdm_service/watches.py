@@ -1,0 +1,151 @@
+"""What is remembered of delegations, and who looks at them next; shared by all replicas.
+
+One replica at a time looks at a domain: a lease with a deadline, so that a killed one's work is taken over.
+Raises StoreUnavailable whenever PostgreSQL does not answer in time.
+"""
+
+from datetime import datetime, timedelta
+from typing import LiteralString, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from pdm_service.database import Database
+from pdm_service.delegation import Memory, Report
+
+T = TypeVar("T")
+
+_LEASE = timedelta(seconds=30)
+_UNWATCHED_KEPT = timedelta(days=1)
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to look at a domain, for a time, and what earlier looks left."""
+
+    lease: UUID
+    fqdn: str
+    at: datetime
+    memory: Memory | None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last look at a domain found."""
+
+    report: Report
+    memory: Memory
+    due_at: datetime | None
+
+
+class Watches:
+    """The statements about looks at delegations."""
+
+    def __init__(self, database: Database, ahead: timedelta) -> None:
+        """`ahead` is how far ahead of the database's clock delegations are judged: none but in rehearsals."""
+        self._database = database
+        self._ahead = ahead
+
+    async def due(self, limit: int) -> list[Turn]:
+        """Take the turn to look at domains that are due."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"""
+                WITH due AS (
+                    SELECT fqdn FROM watches
+                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
+                 WHERE fqdn IN (TABLE due) RETURNING {_TURN}
+                """,
+                self._ahead, limit, _LEASE,
+            )  # fmt: skip
+        return [_turn(row) for row in rows]
+
+    async def take(self, fqdn: str, older: timedelta) -> Turn | None:
+        """Take the turn to look at a domain now; None if somebody looks, or did less than `older` ago."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"""
+                INSERT INTO watches AS w (fqdn, lease_id, lease_until, looked_at)
+                VALUES ($2, gen_random_uuid(), now() + $3::interval, now())
+                    ON CONFLICT (fqdn) DO UPDATE
+                   SET lease_id = excluded.lease_id, lease_until = excluded.lease_until, looked_at = excluded.looked_at
+                 WHERE (w.lease_until IS NULL OR w.lease_until < now())
+                   AND (w.looked_at IS NULL OR w.looked_at <= now() - $4::interval)
+                RETURNING {_TURN}
+                """,
+                self._ahead, fqdn, _LEASE, older,
+            )  # fmt: skip
+        return _turn(row) if row else None
+
+    async def record(self, turn: Turn, report: Report, memory: Memory, again: timedelta) -> bool:
+        """Record a look and end the turn; False if the turn was over. Looks go on while somebody cares."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                UPDATE watches w
+                   SET report = $3, memory = $4, lease_id = NULL, lease_until = NULL,
+                       due_at = CASE WHEN EXISTS (SELECT FROM claims c WHERE c.fqdn = w.fqdn AND c.expires_at > now())
+                                       OR EXISTS (SELECT FROM allocations a WHERE a.fqdn = w.fqdn AND a.mode <> 'pool')
+                                     THEN now() + $5::interval END
+                 WHERE fqdn = $1 AND lease_id = $2 RETURNING fqdn
+                """,
+                turn.fqdn, turn.lease, _text(report), _text(memory), again,
+            )  # fmt: skip
+        return row is not None
+
+    async def give_up(self, turn: Turn) -> None:
+        """End a turn without a look."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE watches SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
+                turn.fqdn, turn.lease,
+            )  # fmt: skip
+
+    async def hurry(self, fqdn: str) -> None:
+        """Have a domain looked at now."""
+        async with self._database.connection() as connection:
+            await connection.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
+
+    async def known(self, fqdn: str) -> Known | None:
+        """Return what the last look found, None if there was none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT report, memory, due_at FROM watches WHERE fqdn = $1 AND report IS NOT NULL", fqdn
+            )
+        if row is None:
+            return None
+        return Known(report=_of(row["report"], Report), memory=_of(row["memory"], Memory), due_at=row["due_at"])
+
+    async def phases(self) -> dict[str, int]:
+        """Return how many watched domains are in each phase."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT report->>'phase' AS phase, count(*) FROM watches"
+                " WHERE due_at IS NOT NULL AND report IS NOT NULL GROUP BY 1"
+            )
+        return {row["phase"]: row["count"] for row in rows}
+
+    async def forget(self) -> None:
+        """Delete what nobody cares for any more."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM watches WHERE due_at IS NULL AND looked_at < now() - $1::interval", _UNWATCHED_KEPT
+            )
+
+
+# $1 is how far ahead the clock is.
+_TURN: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at"
+
+
+def _turn(row: asyncpg.Record) -> Turn:
+    memory = _of(row["memory"], Memory) if row["memory"] else None
+    return Turn(lease=row["lease_id"], fqdn=row["fqdn"], at=row["at"], memory=memory)
+
+
+def _text(value: Report | Memory) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _of(text: str, shape: type[T]) -> T:
+    return msgspec.json.decode(text, type=shape)
