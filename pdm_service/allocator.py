@@ -1,16 +1,14 @@
 """The verbs: check, reserve, renew, commit, release. Decides; stores what is wanted; writes no DNS."""
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
-from uuid import UUID, uuid4
 
 import msgspec
 
-from pdm_service import names, reserved
+from pdm_service import names, reserved, tokens
 from pdm_service.errors import (
     Conflict,
     IdempotencyKeyReused,
@@ -39,7 +37,6 @@ OUTCOME_SECONDS = 8.0
 """How long a commit or release waits for DNS before it answers 202."""
 _LOOK_AGAIN_SECONDS = 1.0
 _MAX_TTL = timedelta(days=7)
-_KEY_LIMIT = 255
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,11 +145,9 @@ class Allocator:
         self._refuse_reserved(label, fqdn)
         if created_by is not None:
             names.text("createdBy", created_by)
-        if key is not None and not (0 < len(key) <= _KEY_LIMIT and key.isascii() and key.isprintable()):
-            msg = f"an Idempotency-Key has 1 to {_KEY_LIMIT} printable ASCII characters"
-            raise InvalidFormat(msg)
+        tokens.checked_key(key)
         nonce = secrets.token_bytes(16)
-        token = _token(nonce, key)
+        token = tokens.made(nonce, key)
         request = msgspec.json.encode([fqdn, created_by, ttl_seconds])
         new = Reservation(
             fqdn=fqdn,
@@ -160,10 +155,10 @@ class Allocator:
             pool_domain=pool,
             subdomain=label,
             created_by=created_by,
-            ttl=self._ttl(ttl_seconds),
-            token_digest=digest(token),
+            ttl=self.hold_time(ttl_seconds),
+            token_digest=tokens.digest(token),
             token_nonce=nonce if key else None,
-            idempotency_digest=digest(key) if key else None,
+            idempotency_digest=tokens.digest(key) if key else None,
             request_digest=hashlib.sha256(request).digest(),
         )
         if allocation := await self._store.reserve(new, actor):
@@ -176,17 +171,17 @@ class Allocator:
             if found.request_digest != new.request_digest:
                 msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
                 raise IdempotencyKeyReused(msg)
-            return Held(allocation=found, token=_token(found.token_nonce, key))
+            return Held(allocation=found, token=tokens.made(found.token_nonce, key))
         raise Conflict(_taken(new.fqdn, found.state if found else State.RESERVED))
 
     async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
         """Extend a reservation; raises what `model.refused_hold` names."""
-        token_digest = digest(token)
-        ttl = self._ttl(ttl_seconds)
+        token_digest = tokens.digest(token)
+        ttl = self.hold_time(ttl_seconds)
         if allocation := await self._store.renew(fqdn, token_digest, ttl, actor):
             return allocation
         found = await self._store.find(fqdn)
-        raise refused_hold(found, token_matches=_matches(found, token_digest))
+        raise refused_hold(found, token_matches=tokens.matches(found, token_digest))
 
     async def commit(
         self, fqdn: str, token: str, addresses: list[str], sovereign_fqdn: str | None, actor: Actor
@@ -197,18 +192,18 @@ class Allocator:
         """
         wanted = names.addresses(addresses)
         sovereign = names.domain(sovereign_fqdn) if sovereign_fqdn else None
-        token_digest = digest(token)
+        token_digest = tokens.digest(token)
         allocation = await self._store.commit(fqdn, token_digest, wanted, sovereign, actor)
         if allocation is None:
             found = await self._store.find(fqdn)
-            matches = _matches(found, token_digest)
+            matches = tokens.matches(found, token_digest)
             refusal = refused_commit(found, token_matches=matches, addresses=wanted, sovereign_fqdn=sovereign)
             if refusal or found is None:
                 raise refusal or NotFound(f"there is no allocation of {fqdn}")
             allocation = found
         if self._on_commit is not None and allocation.pool_domain is not None:
             self._on_commit(allocation.pool_domain)
-        outcome = await self._outcome(allocation)
+        outcome = await self.outcome(allocation)
         return outcome if outcome and outcome.id == allocation.id else allocation
 
     async def release(self, fqdn: str, token: str | None, actor: Actor) -> tuple[Allocation, bool]:
@@ -216,7 +211,7 @@ class Allocator:
 
         With a token only if its holder is still the same. Raises NotFound, TokenMismatch.
         """
-        token_digest = digest(token) if token else None
+        token_digest = tokens.digest(token) if token else None
         if freed := await self._store.release_reserved(fqdn, token_digest, actor):
             return freed, True
         leaving = await self._store.release_active(fqdn, token_digest, actor)
@@ -225,22 +220,22 @@ class Allocator:
             if leaving is None or leaving.expired:
                 msg = f"there is no allocation of {fqdn}"
                 raise NotFound(msg)
-            if token_digest and not _matches(leaving, token_digest):
+            if token_digest and not tokens.matches(leaving, token_digest):
                 msg = f"the reservation token is not that of the present holder of {fqdn}"
                 raise TokenMismatch(msg)
             if leaving.state is not State.RELEASING:
                 msg = f"{fqdn} has just changed hands; look at it again"
                 raise Conflict(msg)
             return leaving, False
-        outcome = await self._outcome(leaving)
+        outcome = await self.outcome(leaving)
         if outcome and outcome.id == leaving.id:
             return outcome, False
         return msgspec.structs.replace(leaving, dns_state=DnsState.NONE, ds=()), True
 
-    async def _outcome(self, allocation: Allocation) -> Allocation | None:
-        """Return the allocation as it is once DNS has it, or after a while; None if it is gone."""
+    async def outcome(self, allocation: Allocation, seconds: float = OUTCOME_SECONDS) -> Allocation | None:
+        """Return the allocation as it is once DNS has it, or after `seconds`; None if it is gone."""
         found: Allocation | None = allocation
-        end = monotonic() + OUTCOME_SECONDS
+        end = monotonic() + seconds
         with self._signals.awaiting(allocation.fqdn) as event:
             self._signals.work.set()
             while found and found.id == allocation.id and not found.settled and (left := end - monotonic()) > 0:
@@ -275,33 +270,14 @@ class Allocator:
             raise NotFound(msg)
         return found
 
-    def _ttl(self, seconds: int | None) -> timedelta:
+    def hold_time(self, seconds: int | None) -> timedelta:
+        """Return how long to hold a name; raises InvalidTtl."""
         if seconds is None:
             return self._hold
         if not 1 <= seconds <= _MAX_TTL.total_seconds():
             msg = f"ttlSeconds takes 1 to {int(_MAX_TTL.total_seconds())}"
             raise InvalidTtl(msg)
         return timedelta(seconds=seconds)
-
-
-def digest(secret: str) -> bytes:
-    """Return what is stored of a token or key: its SHA-256."""
-    return hashlib.sha256(secret.strip().encode("utf-8", "surrogatepass")).digest()
-
-
-def _token(nonce: bytes, key: str | None) -> str:
-    """Return a fresh random token; with an Idempotency-Key the one that key and nonce always make.
-
-    So the reply to a retry has a token that works, as has the reply that was lost, though neither the
-    token nor the key is stored.
-    """
-    if key is None:
-        return str(uuid4())
-    return str(UUID(bytes=hmac.digest(nonce, key.strip().encode(), "sha256")[:16], version=4))
-
-
-def _matches(found: Allocation | None, token_digest: bytes) -> bool:
-    return found is not None and hmac.compare_digest(found.token_digest, token_digest)
 
 
 def _taken(fqdn: str, state: State) -> str:

@@ -15,23 +15,33 @@ from adapters.base import Registrar
 from adapters.http import Http
 from pdm_service import __version__, logs
 from pdm_service.allocator import Allocator
+from pdm_service.api import byo as byo_routes
 from pdm_service.api import compat, operations, problems, v1
 from pdm_service.api import registrars as registrar_routes
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
+from pdm_service.byo import Byo
+from pdm_service.changes import Changes
+from pdm_service.claims import Claims
 from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
+from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns
+from pdm_service.prober import Prober
 from pdm_service.publisher import Pace, Publisher
+from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
 from pdm_service.registrations import Registrations
-from pdm_service.settings import Settings
+from pdm_service.settings import Nameserver, Settings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
+from pdm_service.survey import Surveyor
+from pdm_service.watch import Watch
+from pdm_service.watches import Watches
 from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)
@@ -96,12 +106,63 @@ class Service:
         )
         self.registrars = Registrars(adapters)
         self.guard = self._guard(adapters, asked)
+        self.prober = Prober(
+            hints=settings.root_hints,
+            port=settings.dns_port,
+            addresses=(*_platform(settings), *settings.dns_addresses),
+            allow_private=settings.dns_allow_private,
+        )
+        self.claims = Claims(self._callers)
+        self.changes = Changes(self._callers)
+        self.watch = Watch(
+            watches=Watches(self._callers, settings.clock_ahead),
+            claims=self.claims,
+            changes=self.changes,
+            prober=self.prober,
+            nameservers=settings.nameservers,
+            signals=self.signals,
+            first=settings.delegation_interval,
+            ds_registrars=self.registrars.that_set_ds,
+            metrics=self.metrics,
+        )
+        self.rdap = Rdap(settings.rdap_url)
+        surveyor = Surveyor(
+            watch=self.watch,
+            prober=self.prober,
+            rdap=self.rdap,
+            claims=self.claims,
+            pool_domains=settings.pool_domains,
+            nameservers=settings.nameservers,
+            acme_issuers=settings.acme_issuers,
+            enabled=bool(settings.root_hints),
+        )
         self.allocator = Allocator(
             self.store,
             self.signals,
             settings.pool_domains,
             settings.reservation_ttl,
             None if self.guard is None else self.guard.committed,
+        )
+        self.byo = Byo(
+            allocator=self.allocator,
+            store=self.store,
+            claims=self.claims,
+            watch=self.watch,
+            surveyor=surveyor,
+            flips=Flips(
+                store=self.store,
+                claims=self.claims,
+                changes=self.changes,
+                watch=self.watch,
+                surveyor=surveyor,
+                registrars=self.registrars,
+                powerdns=self.powerdns,
+                prober=self.prober,
+                signals=self.signals,
+                nameservers=settings.nameservers,
+            ),
+            registrars=self.registrars,
+            pool_domains=settings.pool_domains,
         )
 
     def _way_out(self, registrar: str) -> Http:
@@ -135,10 +196,11 @@ class Service:
         tell = teller(settings.nameservers)
         return Litestar(
             route_handlers=[
-                *v1.handlers(self.allocator, tell),
+                *v1.handlers(self.allocator, self.byo, tell),
+                *byo_routes.handlers(self.byo, self.watch, self.store, self.changes, tell),
                 *v1.platform(settings.nameservers, self.pools.status, self.guard),
                 *compat.handlers(self.allocator, tell),
-                *registrar_routes.handlers(self.registrars),
+                *registrar_routes.handlers(self.registrars, self.byo),
                 *registrar_routes.compat_handlers(self.registrars),
                 *operations.handlers(
                     self.database_ready,
@@ -171,6 +233,10 @@ class Service:
         await self._publishing.open()
         publishing = asyncio.create_task(self.publisher.run())
         works = [self.signals.listen(self._settings.database_url), self.pools.run(), self._housekeeping()]
+        if self._settings.root_hints:
+            works.append(self.watch.run())
+        else:
+            logs.announce("no root hints", {"unwatched": "delegations of customers' domains"})
         if self.guard is None:
             logs.announce(
                 "no pool registrar", {"poolDomains": self._settings.pool_domains, "unguarded": "nameservers, DS"}
@@ -187,6 +253,7 @@ class Service:
                 task.cancel()
             await asyncio.gather(publishing, *background, return_exceptions=True)
             await self.powerdns.close()
+            await self.rdap.close()
             for way_out in self._ways_out:
                 await way_out.close()
             await self._publishing.close()
@@ -195,9 +262,18 @@ class Service:
     async def _housekeeping(self) -> None:
         while True:
             try:
-                self.metrics.expired(await self.store.expire(_EXPIRED_KEPT))
+                self.metrics.expired(await self.store.expire(_EXPIRED_KEPT) + await self.claims.expire())
             except StoreUnavailable:
                 pass
             except Exception:  # noqa: BLE001 - a defect must not end the work for ever
                 _log.exception("removing expired reservations failed by a defect")
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def _platform(settings: Settings) -> tuple[Nameserver, ...]:
+    """Return the configured addresses of the platform's nameservers, by name; one without a name is all of theirs."""
+    return tuple(
+        Nameserver(name, server.address, server.port)
+        for server in settings.nameserver_addresses
+        for name in ((server.name,) if server.name else settings.nameservers)
+    )

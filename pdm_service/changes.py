@@ -140,7 +140,9 @@ class Changes:
             )  # fmt: skip
         return _change(row)
 
-    async def note(self, change: Change, outcome: Result, *, operation: str | None = None, problem: str | None = None) -> None:
+    async def note(
+        self, change: Change, outcome: Result, *, operation: str | None = None, problem: str | None = None
+    ) -> None:
         """Record what became of a change, unless that is known already; what it needs of the caller follows.
 
         A change of nameservers that is made needs nothing more; one that surely was not made needs the token again.
@@ -157,7 +159,7 @@ class Changes:
                 needed AS (
                     UPDATE allocations a
                        SET needs = CASE WHEN $2 IN ('done', 'pending') THEN NULL ELSE 'registrar-token' END
-                      FROM change WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback')),
+                      FROM change WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback', 'ds')),
                 noted AS (
                     INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
                     SELECT fqdn, allocation_id, kind || '-' || $2, 'registrar', 'active', 'active', $4 FROM change)
@@ -166,11 +168,28 @@ class Changes:
                 change.id, outcome, operation, problem, settled,
             )  # fmt: skip
 
+    async def withdraw(self, held: Allocation) -> None:
+        """Have the zone announce no DS any more: the domain is about to go elsewhere."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                f"""
+                WITH a AS (
+                    UPDATE allocations
+                       SET announce_ds = false, dns_state = 'pending', dns_updated_at = now(), due_at = now(),
+                           generation = nextval('allocation_generation'), attempts = 0
+                     WHERE id = $1 AND state = 'active' AND announce_ds RETURNING fqdn)
+                SELECT pg_notify('{WORK_CHANNEL}', '') FROM a
+                """,
+                held.id,
+            )  # fmt: skip
+
     async def settle_by_dns(self, fqdn: str, kind: Kind) -> None:
         """Record that the parent zone shows a change which was still open."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = $2 AND settled_at IS NULL", fqdn, kind
+                f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = $2 AND settled_at IS NULL",
+                fqdn,
+                kind,
             )
         for row in rows:
             if (change := _change(row)) is not None:

@@ -17,22 +17,10 @@ from pdm_service import names
 from pdm_service.database import Database
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
 from pdm_service.model import Allocation, Mode, Proof, RRset
-from pdm_service.store import COLUMNS, LIVE, WORK_CHANNEL, Actor, allocation_of
+from pdm_service.store import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, Actor, allocation_of
 
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""
-
-# `a` is a row of claims: the columns of an allocation, as far as a claim has them.
-CLAIM: LiteralString = """
-    a.id, a.fqdn, a.mode, NULL AS pool_domain, NULL AS subdomain, 'reserved' AS state, a.created_by, a.reserved_at,
-    a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
-    a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
-    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
-    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts, a.expires_at <= now() AS expired,
-    a.proof, a.imports, false AS announce_ds,
-    CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
-    NULL::timestamptz AS not_before, a.challenge
-"""
 
 
 class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +59,9 @@ class Claims:
 
     async def find(self, fqdn: str, token_digest: bytes) -> Allocation | None:
         """Return the claim of a token, an expired one included."""
-        row = await self._row(f"SELECT {CLAIM} FROM claims a WHERE a.fqdn = $1 AND a.token_digest = $2", fqdn, token_digest)
+        row = await self._row(
+            f"SELECT {CLAIM} FROM claims a WHERE a.fqdn = $1 AND a.token_digest = $2", fqdn, token_digest
+        )
         return allocation_of(row) if row else None
 
     async def again(self, idempotency_digest: bytes) -> Allocation | None:
@@ -130,7 +120,9 @@ class Claims:
                 new.idempotency_digest, new.request_digest, new.challenge, actor.name, actor.request_id,
             )  # fmt: skip
         except asyncpg.UniqueViolationError:
-            raise IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each") from None
+            raise IdempotencyKeyReused(
+                "this Idempotency-Key belongs to another request; use a fresh key for each"
+            ) from None
         assert row is not None  # noqa: S101 - an INSERT without a condition
         return allocation_of(row)
 

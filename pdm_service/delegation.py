@@ -17,10 +17,10 @@ import msgspec
 from msgspec import Struct
 
 from pdm_service.observation import Observation, ParentView, ServerView
+from pdm_service.wire import Finding
 
 Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
 Dnssec = Literal["insecure", "secure", "bogus", "changing", "unknown"]
-Severity = Literal["block", "warn", "info"]
 
 MAX_TTL = timedelta(hours=48)
 """No cache that matters keeps a delegation longer."""
@@ -28,15 +28,6 @@ _FAILURE_CACHED = timedelta(minutes=5)
 """How long resolvers remember a failure (RFC 9520 section 3.2)."""
 _STALLED = timedelta(days=28)
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-
-
-class Problem(Struct, frozen=True, kw_only=True):
-    """One thing that is not as it should be, and what to do."""
-
-    code: str
-    severity: Severity
-    message: str
-    remedy: str
 
 
 class Memory(Struct, frozen=True, kw_only=True):
@@ -86,7 +77,7 @@ class Report(Struct, frozen=True, kw_only=True):
     parents: tuple[ParentView, ...]
     servers: tuple[ServerView, ...]
     others: tuple[ServerView, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[Finding, ...]
     checked_at: datetime
     converged_by: datetime | None
     complete: bool
@@ -133,7 +124,7 @@ def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[R
 
 
 def _phase(
-    told: list[ParentView], exact: list[ParentView], problems: Iterable[Problem], memory: Memory, seen: Observation,
+    told: list[ParentView], exact: list[ParentView], problems: Iterable[Finding], memory: Memory, seen: Observation,
     *, ours: bool,
 ) -> Phase:  # fmt: skip
     if not told:
@@ -189,8 +180,8 @@ def _remembered(
 
 def _of_parents(
     seen: Observation, told: list[ParentView], wanted: tuple[str, ...], dnssec: Dnssec, *, ours: bool
-) -> list[Problem]:
-    found: list[Problem] = []
+) -> list[Finding]:
+    found: list[Finding] = []
     if not told:
         why = seen.error or "no nameserver of the parent zone answers"
         return [_warn("parent-unreachable", why, "nothing to do but wait; it is asked again")]
@@ -231,7 +222,7 @@ def _of_parents(
     return found
 
 
-def _of_servers(seen: Observation, wanted: tuple[str, ...]) -> list[Problem]:
+def _of_servers(seen: Observation, wanted: tuple[str, ...]) -> list[Finding]:
     found = [problem for view in seen.servers if (problem := _of_server(view, wanted)) is not None]
     serials = {view.serial for view in seen.servers if view.state == "serving"}
     if len(serials) > 1:
@@ -255,7 +246,7 @@ _STATES = {
 }
 
 
-def _of_server(view: ServerView, wanted: tuple[str, ...]) -> Problem | None:
+def _of_server(view: ServerView, wanted: tuple[str, ...]) -> Finding | None:
     theirs = "this is the platform's matter; its operators are told by their own checks"
     if view.state in _STATES:
         code, what = _STATES[view.state]
@@ -297,12 +288,12 @@ def _ds(told: list[ParentView]) -> tuple[str, ...]:
     return tuple(sorted({one for view in told for one in view.ds or ()}))
 
 
-def _block(code: str, message: str, remedy: str) -> Problem:
-    return Problem(code=code, severity="block", message=message, remedy=remedy)
+def _block(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="block", seen=seen, remedy=remedy)
 
 
-def _warn(code: str, message: str, remedy: str) -> Problem:
-    return Problem(code=code, severity="warn", message=message, remedy=remedy)
+def _warn(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="warn", seen=seen, remedy=remedy)
 
 
 def _paste(wanted: tuple[str, ...]) -> str:
@@ -317,6 +308,13 @@ def _list(words: Iterable[object]) -> str:
     return ", ".join(sorted(map(str, words)))
 
 
+def secure_from(memory: Memory) -> datetime | None:
+    """Return from when on a DS may be published: one TTL of the parent's NS after all is live (RFC 6781 4.3.5)."""
+    if memory.converged_by is None:
+        return None
+    return memory.converged_by + min(timedelta(seconds=memory.parent_ttl), MAX_TTL)
+
+
 # --- the next look ------------------------------------------------------------------------------------
 
 
@@ -326,7 +324,7 @@ def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
     Growing by 1.6 to twenty times `first` within the hour, then every quarter of an hour, after a day every hour,
     daily when all is done.
     """
-    if memory.phase in {"live", "stalled"}:
+    if memory.phase == "stalled" or (memory.phase == "live" and memory.our_ds_at is not None):
         return _DAY
     age = now - memory.changed_at
     if age > _DAY:
@@ -336,6 +334,8 @@ def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
     else:
         grown = 1.6 * first + 0.6 * (age - 4 * first)
         wait = first if age < 4 * first else min(grown, 20 * first)
-    if memory.phase == "converging" and memory.converged_by is not None:
-        wait = max(min(wait, memory.converged_by - now), timedelta(seconds=1))
+    # What is bound to happen at a known time is looked at then.
+    for moment in (memory.converged_by, secure_from(memory), memory.drained_by):
+        if moment is not None and moment > now:
+            wait = min(wait, max(moment - now, timedelta(seconds=1)))
     return wait

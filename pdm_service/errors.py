@@ -14,6 +14,8 @@
     ├── StoreUnavailable 503     store-unavailable
     ├── UnsupportedRegistrar 404 unsupported-registrar ├── MissingDomain 422    missing-domain
     ├── MissingToken 422         missing-token     ├── MissingNameservers 422   missing-nameservers
+    ├── PreflightBlocked 409     preflight-blocked ├── StillDelegated 409       still-delegated
+    ├── NoUndoSheet 409          no-undo-sheet     ├── ChangeUnderWay 409       change-under-way
     └── RegistrarFailure, what a registrar's adapter tells
         ├── InvalidToken 401         invalid-token           ├── IpNotAllowed 403        ip-not-allowed
         ├── AccountNotEligible 403   account-not-eligible    ├── InsufficientScope 403   insufficient-scope
@@ -27,6 +29,8 @@ The codes are part of the wire contract; `api/problems.py` alone turns them into
 """
 
 from typing import ClassVar
+
+from pdm_service.wire import Finding
 
 
 class PdmError(Exception):
@@ -189,6 +193,36 @@ class MissingNameservers(PdmError):
     """The request names fewer nameservers than a domain needs."""
 
     code, status = "missing-nameservers", 422
+
+
+class PreflightBlocked(PdmError):
+    """Something was found that a change of nameservers must not go over, or only when the caller says so."""
+
+    code, status = "preflight-blocked", 409
+
+    def __init__(self, detail: str, problems: tuple[Finding, ...] = ()) -> None:
+        """`problems` are told beside the sentence."""
+        super().__init__(detail)
+        self.problems = problems
+
+
+class StillDelegated(PdmError):
+    """The domain's parent zone still sends everybody to the platform."""
+
+    code, status = "still-delegated", 409
+
+
+class NoUndoSheet(PdmError):
+    """The service has not changed this domain's nameservers, so there is nothing to undo."""
+
+    code, status = "no-undo-sheet", 409
+
+
+class ChangeUnderWay(PdmError):
+    """The registrar has a change of this domain whose outcome is not known yet."""
+
+    code, status = "change-under-way", 409
+    retry_after_seconds = 30
 
 
 class RegistrarFailure(PdmError):

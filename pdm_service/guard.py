@@ -34,6 +34,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.registrars import ds_of
 from pdm_service.registrations import Outcome, Registration, Registrations, State, Turn
 
 _log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ class Guard:
             return Seen(nameservers, None, f"the DS cannot be read: {failure.detail}")
 
     async def _mend(self, turn: Turn, seen: Seen) -> Outcome:
-        ds = tuple(_ds(*key) for key in await self._powerdns.signing_keys(f"{turn.pool_domain}."))
+        ds = tuple(ds_of(*key) for key in await self._powerdns.signing_keys(f"{turn.pool_domain}."))
         may_sign = turn.since_moved is None or turn.since_moved > self._ds_delay
         sets_ds = isinstance(self._registrar, SetsDs) and seen.ds is not None
         steps = plan(seen, self._nameservers, ds, may_sign=may_sign, sets_ds=sets_ds)
@@ -291,9 +292,3 @@ def _pause(failure: RegistrarError) -> timedelta:
 
 def _texts(ds: tuple[Ds, ...] | None) -> tuple[str, ...] | None:
     return None if ds is None else tuple(f"{d.key_tag} {d.algorithm} {d.digest_type} {d.digest}" for d in ds)
-
-
-def _ds(ds: str, dnskey: str) -> Ds:
-    tag, algorithm, digest_type, digest = ds.split(maxsplit=3)
-    flags, _, _, key = dnskey.split(maxsplit=3)
-    return Ds(int(tag), int(algorithm), int(digest_type), digest.lower(), int(flags), key.replace(" ", ""))

@@ -1,5 +1,7 @@
 """Every metric that the service exports, with its help text. No names of customers in labels."""
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -67,6 +69,9 @@ class Metrics:
         self._registration_repairs = Counter(
             "pdm_pool_registration_repairs", "Changes made there, of nameservers or DS.", ["what"], registry=r
         )
+        self._delegations = Gauge("pdm_delegations", "Watched delegations by phase.", ["phase"], registry=r)
+        self._looks = Counter("pdm_delegation_looks", "Looks at delegations, by what was found.", ["phase"], registry=r)
+        self._dns_queries = Counter("pdm_dns_queries", "Questions of looks at delegations.", registry=r)
         self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -117,6 +122,17 @@ class Metrics:
     def registration_repaired(self, what: str) -> None:
         """Count a change of a pool domain at its registrar."""
         self._registration_repairs.labels(what).inc()
+
+    def delegations(self, phases: Mapping[str, int]) -> None:
+        """Set how many watched delegations are in each phase."""
+        self._delegations.clear()
+        for phase, count in phases.items():
+            self._delegations.labels(phase).set(count)
+
+    def looked(self, phase: str, queries: int) -> None:
+        """Count a look at a delegation."""
+        self._looks.labels(phase).inc()
+        self._dns_queries.inc(queries)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

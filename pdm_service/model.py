@@ -16,6 +16,10 @@ from pdm_service.errors import (
 )
 
 
+CHALLENGE_LABEL = "_openova-challenge"
+"""Where the TXT record stands that proves a claim."""
+
+
 class Mode(StrEnum):
     """How a name came to us."""
 
@@ -140,6 +144,11 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     def is_claim(self) -> bool:
         """Somebody's word that a domain is his: nothing is served for it, and others may say the same."""
         return self.challenge is not None
+
+    @property
+    def reached(self) -> bool:
+        """Whether DNS has what the holder wants, and the way to it needs nothing more of him."""
+        return self.dns_state is DnsState.PUBLISHED and (self.needs is None or self.announce_ds)
 
     @property
     def settled(self) -> bool:

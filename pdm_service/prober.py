@@ -3,8 +3,8 @@
 A resolver would tell what its cache holds, and the child's NS RRset for the parent's; so nothing here asks one.
 Questions carry no RD. `Prober` collects an Observation; what it means is decided in `delegation`.
 
-Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 64 questions at the same
-time, 8 at one address, and none at an address that is not public.
+Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 200 questions of all rounds at
+the same time, 8 at one address, and none at an address that is not public.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _TRY_SECONDS = (3.0, 1.5)
 """Longer than the slowest server that still serves its users."""
 _HEDGE_SECONDS = 0.4
 """After this long the next server of a zone is asked beside the one that has not answered."""
-_AT_ONCE, _AT_ONE_ADDRESS = 64, 8
+_AT_ONCE, _AT_ONE_ADDRESS = 200, 8
 _MAX_SERVERS, _MAX_ADDRESSES = 13, 4
 _MAX_DEPTH = 4
 """How many names of nameservers may hang on one another."""
@@ -102,13 +102,9 @@ class Prober:
         self._lanes: dict[str, asyncio.Semaphore] = {}
         self._zones: dict[str, tuple[float, Zone]] = {}
 
-    def round(self) -> "Round":
-        """Begin a round of questions."""
-        return Round(self)
-
-    async def look(self, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
-        """Collect what the parent's servers, the `wanted` nameservers and the others that serve it say of a domain."""
-        return await self.round().look(domain, wanted, now)
+    def round(self, seconds: float = ROUND_SECONDS) -> "Round":
+        """Begin a round of questions, which ends after `seconds` whatever happens."""
+        return Round(self, seconds)
 
     def known(self, host: str) -> tuple[Nameserver, ...]:
         """Return the addresses of a name as configured."""
@@ -149,9 +145,9 @@ class Prober:
 class Round:
     """One round: the questions that are left, what was found on the way, and nothing older."""
 
-    def __init__(self, prober: Prober) -> None:
+    def __init__(self, prober: Prober, seconds: float) -> None:
         self._prober = prober
-        self._until = monotonic() + ROUND_SECONDS
+        self._until = monotonic() + seconds
         self._hosts: dict[str, asyncio.Task[Host]] = {}
         self.queries = 0
 
@@ -305,13 +301,11 @@ class Round:
             parent = await self.parent_of(domain)
         except NoAnswer as failure:
             parent, why = None, str(failure)
-        platform = asyncio.ensure_future(self._servers(domain, wanted))
+        platform = asyncio.ensure_future(self.servers(domain, wanted))
         parents = await self._parents(parent, domain) if parent else ()
         named = {name for view in parents for name in view.nameservers}
-        others = await self._servers(domain, tuple(sorted(named - set(wanted)))[:_MAX_SERVERS])
+        others = await self.servers(domain, tuple(sorted(named - set(wanted)))[:_MAX_SERVERS])
         servers = await platform
-        for task in self._hosts.values():
-            task.cancel()
         return Observation(
             domain=domain,
             at=now,
@@ -323,6 +317,32 @@ class Round:
             complete=self.queries < ROUND_QUERIES and monotonic() < self._until,
             error=None if parent else f"the parent zone was not found: {why}",
         )
+
+    async def texts(self, seen: Observation, name: str) -> frozenset[str]:
+        """Return the TXT that all authoritative servers of the time have at a name; none where nobody answers.
+
+        Those are the nameservers that the parent names, or the parent's own where it names none. The platform's
+        are not asked: what they would say is ours to say.
+        """
+        named = {view.name for view in seen.others}
+        asked: list[ServerView | ParentView] = [view for view in seen.others if view.state == "serving"]
+        if not named and not any(view.nameservers for view in seen.parents):
+            asked = [view for view in seen.parents if view.state in {"nodata", "nxdomain"}]
+        answers = await asyncio.gather(*(self._texts(view, name) for view in asked))
+        heard = [found for found in answers if found is not None]
+        return frozenset.intersection(*heard) if heard else frozenset()
+
+    async def _texts(self, view: ServerView | ParentView, name: str) -> frozenset[str] | None:
+        server = Nameserver(view.name, view.address, self._port_of(view))
+        reply = await self._reply(server, name, "TXT")
+        if isinstance(reply, NoAnswer) or not reply.flags & dns.flags.AA:
+            return None
+        found = rrsets(reply.answer, name, "TXT")
+        return frozenset(b"".join(rdata.strings).decode("utf-8", "replace") for rrset in found for rdata in rrset)
+
+    def _port_of(self, view: ServerView | ParentView) -> int:
+        known = {one.address: one.port for one in self._prober.known(view.name)}
+        return known.get(view.address, self._prober.port)
 
     async def _parents(self, parent: Zone, domain: str) -> tuple[ParentView, ...]:
         names = parent.servers[:_MAX_SERVERS]
@@ -362,7 +382,8 @@ class Round:
         except NoAnswer as failure:
             return failure
 
-    async def _servers(self, domain: str, names: Iterable[str]) -> tuple[ServerView, ...]:
+    async def servers(self, domain: str, names: Iterable[str]) -> tuple[ServerView, ...]:
+        """Return what every address of some nameservers says of a zone."""
         views = await asyncio.gather(*(self._host_views(domain, name) for name in names))
         return tuple(view for found in views for view in found)
 

@@ -254,7 +254,9 @@ class Publisher:
         present = {rrset.type: rrset for rrset in seen.sets()} if seen else {}
         keys = await self._powerdns.signing_keys(want.zone) if want.announced else ()
         rrsets = zone.announcements(want.zone, keys, wanted=want.announced)
-        changed = [one for one in rrsets if not (one.same(present.get(one.type)) if one.contents else one.type not in present)]
+        changed = [
+            one for one in rrsets if not (one.same(present.get(one.type)) if one.contents else one.type not in present)
+        ]
         if changed:
             await self._powerdns.patch(want.zone, changed)
 

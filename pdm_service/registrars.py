@@ -7,7 +7,7 @@ from time import monotonic
 import msgspec
 
 from adapters import base
-from adapters.base import About, Applied, Registrar, Validation
+from adapters.base import About, Applied, Ds, Registrar, SetsDs, Validation
 from pdm_service import errors, logs, names
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Registrars:
 
     async def validate(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, Validation]:
         """Test a token, by reading alone; raises what is wrong with the question, and RegistrarFailure."""
-        asked, secret = self._asked(registrar, domain, token)
+        asked, secret = self.asked(registrar, domain, token)
         try:
             found = await self._adapters[asked.registrar].validate(secret, asked.domain, within=_VALIDATE_SECONDS)
         except base.RegistrarError as failure:
@@ -79,7 +79,7 @@ class Registrars:
         self, registrar: str | None, domain: str | None, token: str | None, nameservers: Sequence[str] | None
     ) -> tuple[Asked, Changed]:
         """Validate, set the nameservers if they differ, read back; raises as validate, and MissingNameservers."""
-        asked, secret = self._asked(registrar, domain, token)
+        asked, secret = self.asked(registrar, domain, token)
         wanted = _wanted(nameservers)
         adapter = self._adapters[asked.registrar]
         until = monotonic() + SET_SECONDS
@@ -100,7 +100,17 @@ class Registrars:
         text = f"{adapter.about.title} has taken the change and goes on by itself: {adapter.about.propagation}"
         return asked, Changed(before.nameservers, pending=True, propagation=text)
 
-    def _asked(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, str]:
+    def adapter(self, name: str) -> Registrar:
+        """Return a registrar's adapter."""
+        return self._adapters[name]
+
+    @property
+    def that_set_ds(self) -> tuple[str, ...]:
+        """The names of those that take a DS by their API, sorted."""
+        return tuple(name for name in self.supported if isinstance(self._adapters[name], SetsDs))
+
+    def asked(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, str]:
+        """Return what a request asks a registrar about, and the token; raises what is wrong with it."""
         name = (registrar or "").strip().lower()
         if name not in self._adapters:
             raise errors.UnsupportedRegistrar(f"the registrars are {', '.join(self.supported)}", self.supported)
@@ -135,3 +145,10 @@ def _wanted(nameservers: Sequence[str] | None) -> tuple[str, ...]:
         return base.wanted(nameservers or ())
     except base.Rejected as failure:
         raise errors.InvalidFormat(failure.detail) from None
+
+
+def ds_of(ds: str, dnskey: str) -> Ds:
+    """Return a DS as registrars take it, of the DS and the DNSKEY in presentation form."""
+    tag, algorithm, digest_type, digest = ds.split(maxsplit=3)
+    flags, _, _, key = dnskey.split(maxsplit=3)
+    return Ds(int(tag), int(algorithm), int(digest_type), digest.lower(), int(flags), key.replace(" ", ""))

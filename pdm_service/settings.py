@@ -17,6 +17,18 @@ _MAX_POOL_DOMAIN = 180
 _MAX_DURATION = timedelta(days=30)
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# https://www.internic.net/domain/named.root
+_IANA_ROOT = """
+a.root-servers.net=198.41.0.4 a.root-servers.net=2001:503:ba3e::2:30 b.root-servers.net=170.247.170.2
+b.root-servers.net=2801:1b8:10::b c.root-servers.net=192.33.4.12 c.root-servers.net=2001:500:2::c
+d.root-servers.net=199.7.91.13 d.root-servers.net=2001:500:2d::d e.root-servers.net=192.203.230.10
+e.root-servers.net=2001:500:a8::e f.root-servers.net=192.5.5.241 f.root-servers.net=2001:500:2f::f
+g.root-servers.net=192.112.36.4 g.root-servers.net=2001:500:12::d0d h.root-servers.net=198.97.190.53
+h.root-servers.net=2001:500:1::53 i.root-servers.net=192.36.148.17 i.root-servers.net=2001:7fe::53
+j.root-servers.net=192.58.128.30 j.root-servers.net=2001:503:c27::2:30 k.root-servers.net=193.0.14.129
+k.root-servers.net=2001:7fd::1 l.root-servers.net=199.7.83.42 l.root-servers.net=2001:500:9f::42
+m.root-servers.net=202.12.27.33 m.root-servers.net=2001:dc3::35
+"""
 
 
 class SettingsError(Exception):
@@ -66,6 +78,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_ds_delay: timedelta
     """How long after a change of a pool domain's nameservers its DS is published."""
 
+    root_hints: tuple[Nameserver, ...]
+    """Where the way down to a delegation begins; empty: delegations are not looked at."""
+    dns_port: int
+    dns_addresses: tuple[Nameserver, ...]
+    """Stand for what their names would resolve to."""
+    dns_allow_private: bool
+    """Whether nameservers at addresses that are not public are asked."""
+    delegation_interval: timedelta
+    """The pause between the first looks at a delegation."""
+    clock_ahead: timedelta
+    """How far ahead of the database's clock delegations are judged."""
+    rdap_url: str | None
+    """Empty: no registry is asked. None: the registry's own, as IANA lists it."""
+    acme_issuers: tuple[str, ...]
+    """The CAs, by their names in CAA, that the platform gets its certificates from."""
+
     def __repr__(self) -> str:
         """Show nothing: a repr ends up in logs, and three fields are secrets."""
         return "Settings()"
@@ -103,6 +131,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         "pool_registrar": reader.get("PDM_POOL_REGISTRAR", "", _maybe_registrar),
         "pool_registrar_token": reader.get("PDM_POOL_REGISTRAR_TOKEN", "", _maybe_token),
         "pool_ds_delay": reader.get("PDM_POOL_DS_DELAY", "2d", _duration),
+        "root_hints": reader.get("PDM_DNS_ROOT_HINTS", _IANA_ROOT, _root_hints),
+        "dns_port": reader.get("PDM_DNS_PORT", "53", _port),
+        "dns_addresses": reader.get("PDM_DNS_ADDRESSES", "", _named_addresses),
+        "dns_allow_private": reader.get("PDM_DNS_ALLOW_PRIVATE", "no", _yes_or_no),
+        "delegation_interval": reader.get("PDM_DELEGATION_INTERVAL", "15s", _duration),
+        "clock_ahead": reader.get("PDM_CLOCK_AHEAD", "0s", _maybe_no_time),
+        "rdap_url": reader.get("PDM_RDAP_URL", "iana", _rdap_url),
+        "acme_issuers": reader.get("PDM_ACME_ISSUERS", "letsencrypt.org", _domains),
     }
     if bool(settings["pool_registrar"]) != bool(settings["pool_registrar_token"]) and not reader.faults:
         missing = "PDM_POOL_REGISTRAR_TOKEN" if settings["pool_registrar"] else "PDM_POOL_REGISTRAR"
@@ -240,6 +276,33 @@ def _nameserver(text: str) -> Nameserver:
     except (InvalidFormat, ValueError) as error:
         msg = f"{text!r} is not of the form [name=]address[:port] (an IPv6 address with a port in brackets)"
         raise ValueError(msg) from error
+
+
+def _named_addresses(text: str) -> tuple[Nameserver, ...]:
+    found = _nameserver_addresses(text)
+    if any(not server.name for server in found):
+        msg = "takes name=address[:port], each with its name"
+        raise ValueError(msg)
+    return found
+
+
+def _root_hints(text: str) -> tuple[Nameserver, ...]:
+    return () if text == "none" else _named_addresses(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in {"yes", "no", "true", "false"}:
+        msg = "is yes or no"
+        raise ValueError(msg)
+    return text.lower() in {"yes", "true"}
+
+
+def _maybe_no_time(text: str) -> timedelta:
+    return timedelta() if text in {"0", "0s"} else _duration(text)
+
+
+def _rdap_url(text: str) -> str | None:
+    return None if text == "iana" else "" if text == "none" else _http_url(text)
 
 
 def _duration(text: str) -> timedelta:

@@ -8,6 +8,7 @@ a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -37,6 +38,24 @@ COLUMNS: LiteralString = """
     a.proof, a.imports, a.announce_ds, a.needs, a.not_before
 """
 LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
+
+# `a` is a row of claims: the columns of an allocation, as far as a claim has them.
+CLAIM: LiteralString = """
+    a.id, a.fqdn, a.mode, NULL AS pool_domain, NULL AS subdomain, 'reserved' AS state, a.created_by, a.reserved_at,
+    a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
+    a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
+    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
+    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts, a.expires_at <= now() AS expired,
+    a.proof, a.imports, false AS announce_ds,
+    CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
+    NULL::timestamptz AS not_before, a.challenge
+"""
+
+_FILTERED: LiteralString = """
+    ($2::text IS NULL OR a.pool_domain = $2) AND ($3::text IS NULL OR a.mode = $3)
+    AND ($4::text IS NULL OR a.state = $4) AND ($5::text IS NULL OR a.created_by = $5)
+"""
+NO_ID, LAST_ID = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 RESERVE: LiteralString = f"""
     WITH a AS (
@@ -147,18 +166,22 @@ class Store:
         return [states.get(fqdn) for fqdn in fqdns]
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
-        """Return at most `limit` live allocations whose names follow `after`, by name."""
+        """Return at most `limit` live allocations and claims that follow the place `after`, by name and id."""
+        fqdn, _, identity = after.partition(" ")
+        last = identity or (NO_ID if not fqdn else LAST_ID)
         rows = await self._rows(
             f"""
-            SELECT {COLUMNS} FROM allocations a
-             WHERE a.fqdn > $1 AND {LIVE}
-               AND ($2::text IS NULL OR a.pool_domain = $2)
-               AND ($3::text IS NULL OR a.mode = $3)
-               AND ($4::text IS NULL OR a.state = $4)
-               AND ($5::text IS NULL OR a.created_by = $5)
-             ORDER BY a.fqdn LIMIT $6
+            SELECT * FROM (
+                (SELECT {COLUMNS}, NULL::text AS challenge FROM allocations a
+                  WHERE a.fqdn >= $1 AND (a.fqdn, a.id) > ($1, $7::text::uuid) AND {LIVE} AND {_FILTERED}
+                  ORDER BY a.fqdn, a.id LIMIT $6)
+                UNION ALL
+                (SELECT {CLAIM} FROM (SELECT *, NULL::text AS pool_domain, 'reserved' AS state FROM claims) a
+                  WHERE (a.fqdn, a.id) > ($1, $7::text::uuid) AND {LIVE} AND {_FILTERED}
+                  ORDER BY a.fqdn, a.id LIMIT $6)) AS both
+             ORDER BY fqdn, id LIMIT $6
             """,
-            after, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit,
+            fqdn, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit, last,
         )  # fmt: skip
         return [allocation_of(row) for row in rows]
 
@@ -315,6 +338,35 @@ class Store:
         )  # fmt: skip
         return allocation_of(row) if row else None
 
+    async def release_byo(
+        self, allocation: UUID, not_before: datetime | None, *, orphan: bool, actor: Actor
+    ) -> Allocation | None:
+        """Send a customer's domain on its way out, its zone served until `not_before`; None if it is not active.
+
+        An `orphan` still points here: the next claim on it needs a proof that nobody can wait for.
+        """
+        row = await self._row(
+            f"""
+            WITH a AS (
+                UPDATE allocations
+                   SET state = 'releasing', dns_state = 'removing', dns_updated_at = now(), dns_error = NULL,
+                       needs = NULL, not_before = $2, due_at = greatest(now(), $2),
+                       generation = nextval('allocation_generation'), attempts = 0
+                 WHERE id = $1 AND state = 'active' AND mode <> 'pool'
+                RETURNING *),
+            orphaned AS (
+                INSERT INTO orphans (fqdn) SELECT fqdn FROM a WHERE $3
+                    ON CONFLICT (fqdn) DO UPDATE SET since = now()),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
+                SELECT fqdn, id, 'released', $4, $5, 'active', 'releasing', CASE WHEN $3 THEN 'still pointing here' END
+                  FROM a)
+            SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
+            """,
+            allocation, not_before, orphan, actor.name, actor.request_id,
+        )  # fmt: skip
+        return allocation_of(row) if row else None
+
     async def expire(self, kept: timedelta) -> int:
         """Delete reservations that expired longer than `kept` ago; return how many.
 
@@ -331,6 +383,11 @@ class Store:
             kept,
         )
         return len(rows)
+
+
+def place_of(last: Allocation) -> str:
+    """Return the place in the list of allocations behind one of them."""
+    return f"{last.fqdn} {last.id}"
 
 
 _FIELDS = frozenset(Allocation.__struct_fields__)

@@ -4,6 +4,7 @@ One replica at a time looks at a domain: a lease with a deadline, so that a kill
 Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString, TypeVar
 from uuid import UUID
@@ -116,6 +117,64 @@ class Watches:
         if row is None:
             return None
         return Known(report=_of(row["report"], Report), memory=_of(row["memory"], Memory), due_at=row["due_at"])
+
+    async def now(self) -> datetime:
+        """Return the moment that delegations are judged at."""
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT now() + $1::interval", self._ahead)
+        return now
+
+    async def note(self, fqdn: str, before: str, phase: str) -> None:
+        """Append a change of phase to the audit trail of whoever has the domain."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                SELECT fqdn, id, 'delegation', 'watch', state, state, $2 || ' to ' || $3 FROM (
+                    SELECT fqdn, id, state FROM allocations WHERE fqdn = $1
+                     UNION ALL SELECT fqdn, id, 'reserved' FROM claims WHERE fqdn = $1 AND expires_at > now()) AS held
+                """,
+                fqdn, before, phase,
+            )  # fmt: skip
+
+    async def announce(self, fqdn: str, *, secured: bool, registrars: Sequence[str]) -> bool:
+        """Have a customer's zone say which DS its parent should have; tell whether it did not yet.
+
+        Where one of `registrars` made the delegation, the caller's token is needed until the DS is there.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                WITH a AS (
+                    UPDATE allocations
+                       SET announce_ds = true, dns_state = 'pending', dns_updated_at = now(), due_at = now(),
+                           generation = nextval('allocation_generation'), attempts = 0
+                     WHERE fqdn = $1 AND mode <> 'pool' AND state = 'active' AND dns_state = 'published'
+                       AND NOT announce_ds
+                       AND NOT EXISTS ( -- on its way back
+                           SELECT FROM registrar_changes c
+                            WHERE c.allocation_id = allocations.id AND c.kind IN ('rollback', 'ds-removal')
+                              AND c.outcome <> 'failed'
+                              AND c.id > (SELECT coalesce(max(id), 0) FROM registrar_changes n
+                                           WHERE n.allocation_id = c.allocation_id AND n.kind = 'nameservers'
+                                             AND n.outcome <> 'failed'))
+                    RETURNING fqdn)
+                SELECT fqdn FROM a
+                """,
+                fqdn,
+            )  # fmt: skip
+            await connection.execute(
+                """
+                UPDATE allocations a SET needs = CASE WHEN $2 THEN NULL ELSE 'registrar-token' END
+                  FROM undo_sheets u
+                 WHERE a.fqdn = $1 AND u.allocation_id = a.id AND u.registrar = ANY($3) AND a.state = 'active'
+                   AND a.announce_ds AND (a.needs IS NULL) <> $2
+                   AND NOT EXISTS (SELECT FROM registrar_changes c WHERE c.allocation_id = a.id AND c.kind = 'ds'
+                                      AND c.outcome <> 'failed' AND c.requested_at > now() - interval '1 day')
+                """,
+                fqdn, secured, list(registrars),
+            )  # fmt: skip
+        return row is not None
 
     async def phases(self) -> dict[str, int]:
         """Return how many watched domains are in each phase."""

@@ -21,11 +21,16 @@ class Reply(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """Base of all replies."""
 
 
-class ReserveRequest(V1Request, kw_only=True):
-    """Hold a name for a time."""
+Mode = Literal["pool", "byo-manual", "byo-api"]
 
-    pool_domain: str
-    subdomain: str
+
+class ReserveRequest(V1Request, kw_only=True):
+    """Hold a name for a time: a label below a pool domain, or a domain of one's own."""
+
+    mode: Mode = "pool"
+    pool_domain: str | None = None
+    subdomain: str | None = None
+    domain: str | None = None
     created_by: str | None = None
     ttl_seconds: int | None = None
 
@@ -45,19 +50,43 @@ class RenewRequest(NameRequest, kw_only=True):
     ttl_seconds: int | None = None
 
 
+class ImportedRRset(V1Request, kw_only=True):
+    """An RRset to copy from the zone as its present nameservers serve it."""
+
+    name: str
+    type: str
+
+
 class CommitRequest(NameRequest, kw_only=True):
-    """Publish a reserved name at one or more addresses."""
+    """Publish a reserved name at one or more addresses; the last four are for domains of one's own."""
 
     reservation_token: str
     load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
     load_balancer_ips: list[str] | None = field(name="loadBalancerIPs", default=None)
     sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
+    registrar: str | None = None
+    registrar_token: str | None = None
+    acknowledge: list[str] = []
+    imports: list[ImportedRRset] = field(name="import", default=[])
 
 
 class ReleaseRequest(NameRequest, kw_only=True):
     """Give a name back; with the token, only if its holder is still the same."""
 
     reservation_token: str | None = None
+    force: bool = False
+    """Also while a domain of one's own still points here."""
+    registrar: str | None = None
+    registrar_token: str | None = None
+
+
+class RollbackRequest(V1Request, kw_only=True):
+    """Give a domain the nameservers back that it had before."""
+
+    fqdn: str
+    reservation_token: str | None = None
+    registrar: str | None = None
+    registrar_token: str | None = None
 
 
 class CompatReserveRequest(CompatRequest, kw_only=True):
@@ -88,6 +117,8 @@ class ValidateRequest(V1Request, kw_only=True):
     registrar: str | None = None
     domain: str | None = None
     token: str | None = None
+    zone_transfer: bool = False
+    """Consent to a transfer of the zone being tried (AXFR)."""
 
 
 class CompatValidateRequest(CompatRequest, kw_only=True):
@@ -105,27 +136,58 @@ class CompatSetNsRequest(CompatRequest, kw_only=True):
     nameservers: list[str] | None = None
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was found about a domain, and what to do about it."""
+
+    code: str
+    """Stable: `BYO-…` of the pre-flight, kebab-case of a delegation."""
+    severity: Literal["block", "acknowledge", "warn", "info"]
+    seen: str
+    remedy: str
+
+
+class ZoneRRset(Struct, frozen=True, kw_only=True):
+    """One RRset of the zone as its present nameservers serve it."""
+
+    name: str
+    type: str
+    ttl: int
+    contents: list[str]
+
+
 class Dnssec(Reply, kw_only=True):
     """The DS RRset of the child zone, in presentation form."""
 
     ds: list[str]
+    publish: bool | None = None
+    """Of a domain of one's own: whether it is time to have the DS in the parent zone."""
 
 
 class DnsStatus(Reply, kw_only=True):
     """What DNS has of an allocation."""
 
     state: Literal["none", "pending", "published", "removing"]
+    needs: Literal["proof", "registrar-token"] | None = None
+    """What the next step wants of the caller: the TXT record, or the same commit with the registrar's token."""
     last_error: str | None = None
     updated_at: datetime | None = None
+
+
+class Challenge(Reply, kw_only=True):
+    """The record that proves a claim, at the domain's present nameservers."""
+
+    name: str
+    type: Literal["TXT"] = field(default_factory=lambda: "TXT")
+    value: str
 
 
 class AllocationReply(Reply, kw_only=True):
     """One allocation."""
 
     fqdn: str
-    mode: Literal["pool"]
-    pool_domain: str
-    subdomain: str
+    mode: Mode
+    pool_domain: str | None = None
+    subdomain: str | None = None
     state: Literal["reserved", "active", "releasing"]
     created_by: str | None = None
     reserved_at: datetime
@@ -137,6 +199,11 @@ class AllocationReply(Reply, kw_only=True):
     nameservers: list[str]
     dnssec: Dnssec | None = None
     dns: DnsStatus
+    proof: Literal["txt", "registrar", "transition"] | None = None
+    """What showed that a domain of one's own is its holder's."""
+    challenge: Challenge | None = None
+    keep_until: datetime | None = None
+    """While it is released: until when its zone is kept for caches that still send queries here."""
     reservation_token: str | None = None
 
 
@@ -263,6 +330,10 @@ class ValidateReply(Reply, kw_only=True):
     nameservers: list[str]
     can_set_nameservers: bool | None
     warnings: list[str]
+    problems: list[Finding] | None = None
+    """What the pre-flight found."""
+    records: list[ZoneRRset] | None = None
+    """What was found of the zone, for `import`."""
 
 
 class SetNsReply(Reply, kw_only=True):
@@ -305,6 +376,80 @@ class RegistrarsReply(Reply, kw_only=True):
     registrars: list[RegistrarReply]
 
 
+class DelegationServer(Reply, kw_only=True):
+    """What one address of one nameserver says."""
+
+    role: Literal["parent", "ns", "other"]
+    """One of the parent zone, of the platform, or another that the parent names."""
+    name: str
+    address: str | None = None
+    state: str
+    nameservers: list[str] | None = None
+    missing: list[str] | None = None
+    extra: list[str] | None = None
+    ds: list[str] | None = None
+    soa_serial: int | None = None
+    udp: bool | None = None
+    edns: bool | None = None
+    tcp: bool | None = None
+    rtt_ms: int | None = None
+    error: str | None = None
+
+
+class Progress(Reply, kw_only=True):
+    """How many are as they should be."""
+
+    parents_ok: int
+    parents_total: int
+    ns_ok: int
+    ns_total: int
+
+
+class DelegationReply(Reply, kw_only=True):
+    """How far a delegation to the platform has come."""
+
+    domain: str
+    phase: Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
+    dnssec: Literal["insecure", "secure", "bogus", "changing", "unknown"]
+    ds: list[str] | None = None
+    """At the parent."""
+    parent: str | None = None
+    nameservers: list[str]
+    """What the delegation must be."""
+    missing: list[str] | None = None
+    extra: list[str] | None = None
+    progress: Progress
+    servers: list[DelegationServer]
+    problems: list[Finding]
+    checked_at: datetime
+    next_check_at: datetime | None = None
+    """Absent where nobody has the domain: it is looked at when somebody asks."""
+    converged_by: datetime | None = None
+    """When no cache sends anybody to the former nameservers any more."""
+
+
+class RegistrarChange(Reply, kw_only=True):
+    """The last change that was sent to the registrar."""
+
+    kind: Literal["nameservers", "rollback", "ds", "ds-removal"]
+    outcome: Literal["requested", "pending", "done", "failed"]
+    wanted: list[str]
+    problem: str | None = None
+
+
+class UndoReply(Reply, kw_only=True):
+    """How a domain was before its nameservers were changed, and what was changed last."""
+
+    fqdn: str
+    registrar: str
+    nameservers: list[str]
+    ds: list[str]
+    acknowledged: list[str]
+    records: list[ZoneRRset]
+    made_at: datetime
+    last_change: RegistrarChange | None = None
+
+
 class Health(Reply, kw_only=True):
     """Is the service able to work, in the words that the existing provisioner reads."""
 
@@ -331,3 +476,5 @@ class Problem(Reply, kw_only=True):
     status: int
     supported: list[str] | None = None
     """The registrars that there are, where another one was asked for."""
+    problems: list[Finding] | None = None
+    """What stands in the way, where the pre-flight found something."""

@@ -42,6 +42,9 @@ class Service:
             "PDM_NAMESERVER_ADDRESSES": f"127.0.0.1:{powerdns.dns_port}",
             # No test ever asks a real registrar.
             **{f"PDM_REGISTRAR_{name}_URL": "http://127.0.0.1:9" for name in REGISTRARS},
+            # Nor a real nameserver or registry.
+            "PDM_DNS_ROOT_HINTS": "none",
+            "PDM_RDAP_URL": "none",
             "PDM_LEASE": "4s",
             "PDM_LOG_LEVEL": "debug",
             **more,

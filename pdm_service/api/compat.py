@@ -49,8 +49,8 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             domain, data.subdomain, created_by=created_by, ttl_seconds=None, key=idempotency_key, actor=actor()
         )
         return CompatReservation(
-            pool_domain=held.allocation.pool_domain,
-            subdomain=held.allocation.subdomain,
+            pool_domain=held.allocation.pool_domain or "",
+            subdomain=held.allocation.subdomain or "",
             state="reserved" if held.allocation.state is State.RESERVED else "active",
             reserved_at=held.allocation.reserved_at,
             expires_at=held.allocation.expires_at,

@@ -14,7 +14,7 @@ from litestar.plugins.problem_details import (
 )
 from msgspec import Struct
 
-from pdm_service.errors import PdmError, UnsupportedRegistrar
+from pdm_service.errors import PdmError, PreflightBlocked, UnsupportedRegistrar
 from pdm_service.wire import Problem
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,11 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
         title=body.title,
         type_=body.type,
         detail=body.detail,
-        extra={"error": body.error} | ({} if body.supported is None else {"supported": body.supported}),
+        extra={
+            key: value
+            for key, value in (("error", body.error), ("supported", body.supported), ("problems", body.problems))
+            if value is not None
+        },
         headers=dict(more),
     )
 
@@ -54,6 +58,8 @@ def _told(error: PdmError) -> Problem:
     body = problem(error.code, error.status, error.detail)
     if isinstance(error, UnsupportedRegistrar):
         body.supported = list(error.supported)
+    if isinstance(error, PreflightBlocked):
+        body.problems = list(error.problems)
     return body
 
 

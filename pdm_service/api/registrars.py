@@ -5,7 +5,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from adapters.base import About, Validation
+from pdm_service.api.byo import rrsets
 from pdm_service.api.problems import told
+from pdm_service.byo import Byo
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
     Abilities,
@@ -21,12 +23,16 @@ from pdm_service.wire import (
 _TESTED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
 
 
-def handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
+def handlers(registrars: Registrars, byo: Byo) -> list[HTTPRouteHandler]:
     """Return the routes on /v1."""
 
-    @post("/v1/validate", status_code=200, responses=told(*_TESTED))
+    @post("/v1/validate", status_code=200, responses=told(*_TESTED, 503))
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
-        return _validated(*await registrars.validate(data.registrar, data.domain, data.token))
+        found = await byo.validate(data.registrar, data.domain, data.token, transfer=data.zone_transfer)
+        reply = _validated(found.asked, found.found)
+        reply.problems = list(found.findings) or None
+        reply.records = rrsets(found.rrsets) or None
+        return reply
 
     @get("/v1/registrars")
     async def list_registrars() -> RegistrarsReply:

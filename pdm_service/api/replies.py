@@ -6,9 +6,9 @@ from litestar import Response
 from litestar.params import HeaderParameter
 
 from pdm_service import logs
-from pdm_service.model import Allocation, DnsState
+from pdm_service.model import CHALLENGE_LABEL, Allocation, DnsState, Mode
 from pdm_service.store import Actor
-from pdm_service.wire import AllocationReply, Dnssec, DnsStatus
+from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
 
@@ -26,9 +26,14 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
 
     def tell(allocation: Allocation, token: str | None = None) -> AllocationReply:
         addresses = list(allocation.load_balancer_ips)
+        waits = allocation.dns_state is DnsState.PUBLISHED and not allocation.reached
         dns = DnsStatus(
-            state=allocation.dns_state.value, last_error=allocation.dns_error, updated_at=allocation.dns_updated_at
+            state="pending" if waits else allocation.dns_state.value,
+            needs=allocation.needs.value if allocation.needs and allocation.committed_at else None,
+            last_error=allocation.dns_error,
+            updated_at=allocation.dns_updated_at,
         )
+        own = allocation.mode is not Mode.POOL
         return AllocationReply(
             fqdn=allocation.fqdn,
             mode=allocation.mode.value,
@@ -43,12 +48,23 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
             load_balancer_ips=addresses or None,
             load_balancer_ip=addresses[0] if addresses else None,
             nameservers=list(nameservers),
-            dnssec=Dnssec(ds=list(allocation.ds)) if allocation.ds else None,
+            dnssec=Dnssec(ds=list(allocation.ds), publish=allocation.announce_ds if own else None)
+            if allocation.ds
+            else None,
             dns=dns,
+            proof=allocation.proof.value if allocation.proof else None,
+            challenge=_challenge(allocation),
+            keep_until=allocation.not_before,
             reservation_token=token,
         )
 
     return tell
+
+
+def _challenge(allocation: Allocation) -> Challenge | None:
+    if allocation.challenge is None or allocation.proof is not None:
+        return None
+    return Challenge(name=f"{CHALLENGE_LABEL}.{allocation.fqdn}", value=allocation.challenge)
 
 
 def actor() -> Actor:
@@ -58,4 +74,4 @@ def actor() -> Actor:
 
 def committed(allocation: Allocation, tell: Tell) -> Response[AllocationReply]:
     """Answer a commit: 200 if DNS has it, else 202."""
-    return Response(tell(allocation), status_code=200 if allocation.dns_state is DnsState.PUBLISHED else 202)
+    return Response(tell(allocation), status_code=200 if allocation.reached else 202)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 from urllib.parse import parse_qsl
 
 from litestar import MediaType, Response, delete, get, post
@@ -21,10 +21,12 @@ from pdm_service import names, reserved
 from pdm_service.allocator import Allocator, Verdict
 from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
-from pdm_service.errors import InvalidAddress, InvalidQuery, MissingAddress
+from pdm_service.byo import Byo, Commit
+from pdm_service.errors import InvalidAddress, InvalidBody, InvalidQuery, MissingAddress, NotFound
 from pdm_service.guard import Guard
 from pdm_service.pools import PoolStatus
-from pdm_service.store import Filter
+from pdm_service.model import Mode
+from pdm_service.store import Actor, Filter, place_of
 from pdm_service.wire import (
     AllocationPage,
     AllocationReply,
@@ -43,14 +45,14 @@ from pdm_service.wire import (
     ReserveRequest,
 )
 
-_HELD = (400, 403, 404, 409, 410, 413, 415, 422, 503)
-_GIVEN_BACK = (400, 403, 404, 409, 413, 415, 422, 503)
+_HELD = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503)
+_GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 Limit = Annotated[int, QueryParameter(ge=1, le=500, required=False)]
 State = Literal["", "reserved", "active", "releasing"]
 
 
-def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, byo: Byo, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
 
     # The one route that is asked at every keystroke: it spares itself what the framework does for others.
@@ -66,47 +68,104 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
 
     @post("/v1/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503))
     async def reserve(data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None) -> AllocationReply:
-        held = await allocator.reserve(
-            data.pool_domain,
-            data.subdomain,
-            created_by=data.created_by,
-            ttl_seconds=data.ttl_seconds,
-            key=idempotency_key,
-            actor=actor(),
-        )
+        more: Terms = {
+            "created_by": data.created_by,
+            "ttl_seconds": data.ttl_seconds,
+            "key": idempotency_key,
+            "actor": actor(),
+        }
+        if data.mode == "pool":
+            pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
+            _unwanted(data.mode, domain=data.domain)
+            held = await allocator.reserve(pool, label, **more)
+        else:
+            (domain,) = _required(domain=data.domain)
+            _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
+            held = await byo.reserve(Mode(data.mode), domain, **more)
         return tell(held.allocation, held.token)
 
     @post("/v1/renew", status_code=200, responses=told(*_HELD))
     async def renew(data: JSONBody[RenewRequest]) -> AllocationReply:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
+        verbs = byo if byo.concerns(fqdn) else allocator
+        return tell(await verbs.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
 
     @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply))
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         addresses = _addresses(data)
-        allocation = await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
-        return committed(allocation, tell)
+        if not byo.concerns(fqdn):
+            allocation = await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
+            return committed(allocation, tell)
+        order = Commit(
+            fqdn=fqdn,
+            token=data.reservation_token,
+            addresses=addresses,
+            sovereign_fqdn=data.sovereign_fqdn,
+            registrar=data.registrar,
+            registrar_token=data.registrar_token,
+            acknowledged=tuple(data.acknowledge),
+            imports=tuple((one.name, one.type) for one in data.imports),
+        )
+        return committed(await byo.commit(order, actor()), tell)
 
     @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply))
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        allocation, free = await allocator.release(fqdn, data.reservation_token, actor())
+        return await _released(fqdn, data)
+
+    @delete(
+        "/v1/allocations/{fqdn:str}", status_code=200, responses=told(400, 404, 409, 422, 503, late=AllocationReply)
+    )
+    async def release_by_name(
+        fqdn: FromPath[str], force: Annotated[bool, QueryParameter(required=False)] = False
+    ) -> Response[AllocationReply]:
+        return await _released(names.domain(fqdn), ReleaseRequest(force=force))
+
+    async def _released(fqdn: str, data: ReleaseRequest) -> Response[AllocationReply]:
+        if byo.concerns(fqdn):
+            allocation, free = await byo.release(
+                fqdn,
+                data.reservation_token,
+                force=data.force,
+                registrar=data.registrar,
+                registrar_token=data.registrar_token,
+                actor=actor(),
+            )
+        else:
+            allocation, free = await allocator.release(fqdn, data.reservation_token, actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
-    @delete("/v1/allocations/{fqdn:str}", status_code=200, responses=told(404, 409, 422, 503, late=AllocationReply))
-    async def release_by_name(fqdn: FromPath[str]) -> Response[AllocationReply]:
-        allocation, free = await allocator.release(names.domain(fqdn), None, actor())
-        return Response(tell(allocation), status_code=200 if free else 202)
-
-    return [check, reserve, renew, commit, release, release_by_name, *_looking(allocator, tell)]
+    return [check, reserve, renew, commit, release, release_by_name, *_looking(allocator, byo, tell)]
 
 
-def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+class Terms(TypedDict):
+    """What a reserve is asked with, in every mode."""
+
+    created_by: str | None
+    ttl_seconds: int | None
+    key: str | None
+    actor: Actor
+
+
+def _required(**fields: str | None) -> list[str]:
+    """Return the values of fields that this mode needs; raises InvalidBody."""
+    if missing := [name for name, value in fields.items() if value is None]:
+        raise InvalidBody(f"Object missing required field `{missing[0]}`")
+    return [value for value in fields.values() if value is not None]
+
+
+def _unwanted(mode: str, **fields: str | None) -> None:
+    """Raise InvalidBody for fields that belong to another mode."""
+    if present := [name for name, value in fields.items() if value is not None]:
+        raise InvalidBody(f"{present[0]} is not a field of a reserve with mode {mode}")
+
+
+def _looking(allocator: Allocator, byo: Byo, tell: Tell) -> list[HTTPRouteHandler]:
     @get("/v1/allocations", responses=told(400, 422, 503))
     async def allocations(
         pool_domain: Annotated[str, QueryParameter(name="poolDomain", required=False)] = "",
-        mode: Annotated[Literal["", "pool"], QueryParameter(required=False)] = "",
+        mode: Annotated[Literal["", "pool", "byo-manual", "byo-api"], QueryParameter(required=False)] = "",
         allocation_state: Annotated[State, QueryParameter(name="state", required=False)] = "",
         created_by: Annotated[str, QueryParameter(name="createdBy", required=False)] = "",
         limit: Limit = 100,
@@ -119,12 +178,17 @@ def _looking(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             created_by=names.text("createdBy", created_by) if created_by else None,
         )
         found = await allocator.page(wanted, _from_cursor(cursor), limit + 1)
-        following = _to_cursor(found[limit - 1].fqdn) if len(found) > limit else None
+        following = _to_cursor(place_of(found[limit - 1])) if len(found) > limit else None
         return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
 
     @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503))
     async def allocation(fqdn: FromPath[str]) -> AllocationReply:
-        return tell(await allocator.find(fqdn))
+        try:
+            return tell(await allocator.find(fqdn))
+        except NotFound:
+            if (claim := await byo.find(names.domain(fqdn))) is None:
+                raise
+            return tell(claim)
 
     @get("/v1/allocations/{fqdn:str}/events", responses=told(400, 404, 422, 503))
     async def events(

@@ -1,0 +1,136 @@
+"""The routes about domains that customers bring, and about delegations."""
+
+from typing import Annotated, Literal
+
+from litestar import Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from pdm_service import names
+from pdm_service.api.problems import told
+from pdm_service.api.replies import Tell, actor, committed
+from pdm_service.byo import Byo
+from pdm_service.changes import Changes
+from pdm_service.errors import NoUndoSheet
+from pdm_service.observation import OldRRset, ParentView, ServerView
+from pdm_service.store import Store
+from pdm_service.watch import Watch
+from pdm_service.watches import Known
+from pdm_service.wire import (
+    AllocationReply,
+    DelegationReply,
+    DelegationServer,
+    Progress,
+    RegistrarChange,
+    RollbackRequest,
+    UndoReply,
+    ZoneRRset,
+)
+
+_CHANGED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
+
+
+def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell) -> list[HTTPRouteHandler]:
+    """Return the routes."""
+
+    @get("/v1/delegations/{domain:str}", responses=told(400, 422, 503))
+    async def delegation(
+        domain: FromPath[str], fresh: Annotated[bool, QueryParameter(required=False)] = False
+    ) -> DelegationReply:
+        return _delegation(await watch.known(names.domain(domain), fresh=fresh))
+
+    @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply))
+    async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
+        fqdn = names.domain(data.fqdn)
+        held = await byo.roll_back(fqdn, data.reservation_token, data.registrar, data.registrar_token, actor())
+        return committed(held, tell)
+
+    @get("/v1/allocations/{fqdn:str}/undo", responses=told(404, 409, 422, 503))
+    async def undo(fqdn: FromPath[str]) -> UndoReply:
+        name = names.domain(fqdn)
+        held = await store.find(name)
+        sheet = await changes.sheet(held.id) if held else None
+        if held is None or sheet is None or sheet.made_at is None:
+            raise NoUndoSheet(f"the service has not changed the nameservers of {name}")
+        last = await changes.last(held.id, "nameservers", "rollback", "ds", "ds-removal")
+        return UndoReply(
+            fqdn=name,
+            registrar=sheet.registrar,
+            nameservers=list(sheet.nameservers),
+            ds=list(sheet.ds),
+            acknowledged=list(sheet.acknowledged),
+            records=rrsets(sheet.rrsets),
+            made_at=sheet.made_at,
+            last_change=RegistrarChange(
+                kind=last.kind, outcome=last.outcome, wanted=list(last.wanted), problem=last.problem
+            )
+            if last
+            else None,
+        )
+
+    return [delegation, rollback, undo]
+
+
+def rrsets(found: tuple[OldRRset, ...]) -> list[ZoneRRset]:
+    """Return RRsets of a zone as they are told."""
+    return [ZoneRRset(name=one.name, type=one.type, ttl=one.ttl, contents=list(one.contents)) for one in found]
+
+
+def _delegation(known: Known) -> DelegationReply:
+    report = known.report
+    wanted = set(report.nameservers)
+    servers = [_parent(view, wanted) for view in report.parents]
+    servers += [_server("ns", view) for view in report.servers] + [_server("other", view) for view in report.others]
+    return DelegationReply(
+        domain=report.domain,
+        phase=report.phase,
+        dnssec=report.dnssec,
+        ds=list(report.ds) or None,
+        parent=report.parent,
+        nameservers=list(report.nameservers),
+        missing=list(report.missing) or None,
+        extra=list(report.extra) or None,
+        progress=Progress(
+            parents_ok=report.parents_ok,
+            parents_total=report.parents_total,
+            ns_ok=report.servers_ok,
+            ns_total=report.servers_total,
+        ),
+        servers=servers,
+        problems=list(report.problems),
+        checked_at=report.checked_at,
+        next_check_at=known.due_at,
+        converged_by=report.converged_by,
+    )
+
+
+def _parent(view: ParentView, wanted: set[str]) -> DelegationServer:
+    named = set(view.nameservers)
+    return DelegationServer(
+        role="parent",
+        name=view.name,
+        address=view.address,
+        state=view.state,
+        nameservers=list(view.nameservers) or None,
+        missing=sorted(wanted - named) if named else None,
+        extra=sorted(named - wanted) or None,
+        ds=list(view.ds) if view.ds else None,
+        rtt_ms=view.rtt_ms,
+        error=view.error,
+    )
+
+
+def _server(role: Literal["ns", "other"], view: ServerView) -> DelegationServer:
+    return DelegationServer(
+        role=role,
+        name=view.name,
+        address=view.address or None,
+        state=view.state,
+        nameservers=list(view.nameservers) or None,
+        soa_serial=view.serial,
+        udp=view.udp,
+        edns=view.edns,
+        tcp=view.tcp,
+        rtt_ms=view.rtt_ms,
+        error=view.error,
+    )

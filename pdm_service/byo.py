@@ -1,0 +1,347 @@
+"""The verbs for domains that customers bring: reserve, commit, release, rollback, validate.
+
+A reserve opens a claim; a commit says what to serve. What is served, and when, follows from the proof: nothing for
+a claim that is not proven. Who holds a domain is decided by the database, as for pool names.
+"""
+
+import hashlib
+import secrets
+from time import monotonic
+
+import msgspec
+
+from adapters.base import Validation
+from pdm_service import names, tokens
+from pdm_service.allocator import Allocator, Held
+from pdm_service.claims import Claims, NewClaim, Wish
+from pdm_service.errors import (
+    AlreadyActive,
+    Conflict,
+    IdempotencyKeyReused,
+    InvalidFormat,
+    MissingToken,
+    NotFound,
+    OverlapsAllocation,
+    ReservationExpired,
+    StillDelegated,
+    TokenMismatch,
+)
+from pdm_service.flip import Flips, Order, registered_of
+from pdm_service.imports import imported
+from pdm_service.model import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.observation import OldRRset
+from pdm_service.preflight import special_use
+from pdm_service.registrars import Asked, Registrars, registrable
+from pdm_service.store import Actor, Store
+from pdm_service.survey import Surveyor
+from pdm_service.watch import Looked, Watch
+from pdm_service.wire import Finding
+
+_LOOK_SECONDS = 6.0
+_SURVEY_SECONDS = 5.0
+_SERVE_SECONDS = 5.0
+_ANSWER_SECONDS = 13.0
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller commits a domain with."""
+
+    fqdn: str
+    token: str
+    addresses: list[str]
+    sovereign_fqdn: str | None = None
+    registrar: str | None = None
+    registrar_token: str | None = None
+    acknowledged: tuple[str, ...] = ()
+    imports: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Commit({self.fqdn})"
+
+
+class Validated(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of testing a token and looking at the domain."""
+
+    asked: Asked
+    found: Validation
+    findings: tuple[Finding, ...]
+    rrsets: tuple[OldRRset, ...]
+
+
+class Byo:
+    """What callers may do with domains of their own."""
+
+    def __init__(
+        self,
+        *,
+        allocator: Allocator,
+        store: Store,
+        claims: Claims,
+        watch: Watch,
+        surveyor: Surveyor,
+        flips: Flips,
+        registrars: Registrars,
+        pool_domains: tuple[str, ...],
+    ) -> None:
+        self._allocator = allocator
+        self._store = store
+        self._claims = claims
+        self._watch = watch
+        self._surveyor = surveyor
+        self._flips = flips
+        self._registrars = registrars
+        self._pools = frozenset(pool_domains)
+
+    def concerns(self, fqdn: str) -> bool:
+        """Tell whether a name is a customer's domain: every name is that does not lie directly below a pool domain."""
+        return names.split(fqdn, self._pools) is None
+
+    # --- reserve -----------------------------------------------------------------------------------
+
+    def _domain(self, domain: str, mode: Mode) -> str:
+        """Return a domain that may be brought; raises InvalidFormat, OverlapsAllocation."""
+        fqdn = names.domain(domain)
+        if any(names.covers(fqdn, pool) or names.covers(pool, fqdn) for pool in self._pools):
+            raise OverlapsAllocation(f"{fqdn} is a pool domain, or lies above or below one")
+        if reason := special_use(fqdn):
+            raise InvalidFormat(f"{fqdn} {reason}")
+        if mode is Mode.BYO_API:
+            registrable(fqdn)
+        return fqdn
+
+    async def reserve(
+        self, mode: Mode, domain: str, *, created_by: str | None, ttl_seconds: int | None, key: str | None, actor: Actor
+    ) -> Held:
+        """Open a claim on a domain; the same `key` and request get the same claim again.
+
+        Raises Conflict, OverlapsAllocation and what makes a name unusable.
+        """
+        fqdn = self._domain(domain, mode)
+        if created_by is not None:
+            names.text("createdBy", created_by)
+        nonce = secrets.token_bytes(16)
+        token = tokens.made(nonce, tokens.checked_key(key))
+        new = NewClaim(
+            fqdn=fqdn,
+            mode=mode,
+            created_by=created_by,
+            ttl=self._allocator.hold_time(ttl_seconds),
+            token_digest=tokens.digest(token),
+            token_nonce=nonce if key else None,
+            idempotency_digest=tokens.digest(key) if key else None,
+            request_digest=hashlib.sha256(msgspec.json.encode([fqdn, mode, created_by, ttl_seconds])).digest(),
+            challenge=secrets.token_urlsafe(24),
+        )
+        if key and (again := await self._again(new, key)):
+            return again
+        try:
+            return Held(allocation=await self._claims.open(new, actor), token=token)
+        except IdempotencyKeyReused:
+            # The same request was faster at another replica, by a hair.
+            if key and (again := await self._again(new, key)):
+                return again
+            raise
+
+    async def _again(self, new: NewClaim, key: str) -> Held | None:
+        """Return the reservation that the same request made before; raises IdempotencyKeyReused."""
+        assert new.idempotency_digest is not None  # noqa: S101 - there is a key
+        found = await self._claims.again(new.idempotency_digest) or await self._store.find(new.fqdn)
+        if (
+            found is None
+            or found.expired
+            or found.idempotency_digest != new.idempotency_digest
+            or not found.token_nonce
+        ):
+            return None
+        if found.request_digest != new.request_digest:
+            raise IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
+        return Held(allocation=found, token=tokens.made(found.token_nonce, key))
+
+    async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
+        """Extend a claim; raises what `model.refused_hold` names."""
+        token_digest = tokens.digest(token)
+        if found := await self._claims.renew(fqdn, token_digest, self._allocator.hold_time(ttl_seconds), actor):
+            return found
+        raise await self._refused(fqdn, token_digest)
+
+    async def _refused(self, fqdn: str, token_digest: bytes) -> Exception:
+        """Return why the holder of a token could not act on a claim."""
+        if await self._claims.find(fqdn, token_digest):
+            return ReservationExpired(f"the reservation of {fqdn} is over; reserve it again")
+        found = await self._store.find(fqdn)
+        if found is None and await self._claims.of(fqdn):
+            return TokenMismatch(f"the reservation token is not that of a reservation of {fqdn}")
+        return refused_hold(found, token_matches=tokens.matches(found, token_digest))
+
+    # --- commit ------------------------------------------------------------------------------------
+
+    async def commit(self, order: Commit, actor: Actor) -> Allocation:
+        """Say what a domain should have in DNS, and take the next step; the same commit may be repeated for ever.
+
+        byo-manual: the zone is served once the claim is proven. byo-api: pre-flight, undo sheet, zone, flip; a
+        commit with the registrar's token goes on from wherever that stands. Raises what `refused_commit` names,
+        PreflightBlocked and RegistrarFailure.
+        """
+        addresses = names.addresses(order.addresses)
+        sovereign = names.domain(order.sovereign_fqdn) if order.sovereign_fqdn else None
+        token_digest = tokens.digest(order.token)
+        held = await self._store.find(order.fqdn)
+        if held is not None and tokens.matches(held, token_digest):
+            refusal = refused_commit(held, token_matches=True, addresses=addresses, sovereign_fqdn=sovereign)
+            if refusal:
+                raise refusal
+            return await self._go_on(held, order, actor)
+        claim = await self._claims.find(order.fqdn, token_digest)
+        if claim is None or claim.expired:
+            raise await self._refused(order.fqdn, token_digest)
+        wish = Wish(addresses=addresses, sovereign_fqdn=sovereign, imports=())
+        if claim.mode is Mode.BYO_API:
+            asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
+            return await self._flips.claim(claim, wish, self._ordered(asked, secret, order, actor))
+        return await self._commit_manual(claim, wish, order, actor)
+
+    def _ordered(self, asked: Asked, secret: str, order: Commit, actor: Actor) -> Order:
+        return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, imports=order.imports, actor=actor)
+
+    async def _commit_manual(self, claim: Allocation, wish: Wish, order: Commit, actor: Actor) -> Allocation:
+        if claim.committed_at and (claim.load_balancer_ips, claim.sovereign_fqdn) != (
+            wish.addresses,
+            wish.sovereign_fqdn,
+        ):
+            raise AlreadyActive(f"{claim.fqdn} was committed with other values; release it first to change them")
+        if order.imports:
+            survey = await self._surveyor.survey(claim.fqdn, _SURVEY_SECONDS)
+            wish = msgspec.structs.replace(
+                wish, imports=imported(survey.old, order.imports, self._surveyor.acme_issuers)
+            )
+        if await self._claims.wish(claim.id, wish, actor) is None:
+            raise ReservationExpired(f"the reservation of {claim.fqdn} is over; reserve it again")
+        # This very look may find the proof; else the watch goes on looking.
+        await self._watch.look(claim.fqdn, _LOOK_SECONDS)
+        held = await self._store.find(claim.fqdn)
+        if held is not None and held.id == claim.id:
+            return await self._allocator.outcome(held, _SERVE_SECONDS) or held
+        found = await self._claims.find(claim.fqdn, claim.token_digest)
+        if found is None:
+            raise NotFound(f"somebody else proved {claim.fqdn} to be his")
+        return found
+
+    async def _go_on(self, held: Allocation, order: Commit, actor: Actor) -> Allocation:
+        if held.mode is Mode.BYO_API and order.registrar_token:
+            asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
+            return await self._flips.resume(held, self._ordered(asked, secret, order, actor))
+        return await self._allocator.outcome(held) or held
+
+    # --- release and rollback ------------------------------------------------------------------------
+
+    async def release(
+        self,
+        fqdn: str,
+        token: str | None,
+        *,
+        force: bool,
+        registrar: str | None,
+        registrar_token: str | None,
+        actor: Actor,
+    ) -> tuple[Allocation, bool]:
+        """Give a domain back; return the allocation and whether it is gone already.
+
+        Refused while the parent zone still names the platform, or has a DS of ours, unless `force`: then the zone
+        goes at once. Otherwise it is served until no cache sends anybody here. With a registrar's token our DS is
+        taken away first. Raises NotFound, TokenMismatch, Conflict, StillDelegated, RegistrarFailure.
+        """
+        token_digest = tokens.digest(token) if token else None
+        held = await self._store.find(fqdn)
+        if held is None or (token_digest and not tokens.matches(held, token_digest)):
+            claim = await self._claim_to_release(fqdn, token_digest, held)
+            withdrawn = await self._claims.withdraw(claim.id, actor)
+            return withdrawn or claim, True
+        if held.state is State.RELEASING:
+            return held, False
+        looked = await self._watch.look(fqdn, _LOOK_SECONDS)
+        if not force:
+            await self._require_left(held, looked, registrar, registrar_token, actor)
+        points_here = any(set(view.nameservers) & set(looked.report.nameservers) for view in looked.report.parents)
+        until = None if force else looked.memory.drained_by
+        leaving = await self._store.release_byo(held.id, until, orphan=force and points_here, actor=actor)
+        if leaving is None:
+            raise Conflict(f"{fqdn} has just changed; look at it again")
+        outcome = await self._allocator.outcome(leaving, 0 if until else _SERVE_SECONDS)
+        if outcome and outcome.id == leaving.id:
+            return outcome, False
+        return msgspec.structs.replace(leaving, dns_state=DnsState.NONE, ds=()), True
+
+    async def _claim_to_release(self, fqdn: str, token_digest: bytes | None, held: Allocation | None) -> Allocation:
+        """Return the claim that a release means; raises NotFound, TokenMismatch, Conflict."""
+        if token_digest:
+            claim = await self._claims.find(fqdn, token_digest)
+            if claim is None or claim.expired:
+                raise (
+                    await self._refused(fqdn, token_digest)
+                    if held or claim
+                    else NotFound(f"there is no allocation of {fqdn}")
+                )
+            return claim
+        claims = await self._claims.of(fqdn)
+        if len(claims) > 1:
+            raise Conflict(f"there are {len(claims)} reservations of {fqdn}; send the reservationToken of one")
+        if not claims:
+            raise NotFound(f"there is no allocation of {fqdn}")
+        return claims[0]
+
+    async def _require_left(
+        self, held: Allocation, looked: Looked, registrar: str | None, registrar_token: str | None, actor: Actor
+    ) -> None:
+        """Raise StillDelegated while the parent zone still sends anybody here, or has a DS of ours."""
+        report = looked.report
+        told = [view for view in report.parents if view.state in {"referral", "answer", "nodata", "nxdomain"}]
+        if not told:
+            raise StillDelegated(f"it cannot be found out whether {held.fqdn} still points here; try again, or force")
+        if any(set(view.nameservers) & set(report.nameservers) for view in told):
+            raise StillDelegated(
+                f"{held.fqdn} still points here: remove its DS, wait until that has passed, set other nameservers (or use "
+                "rollback), then release it; force takes the zone away at once"
+            )
+        if not set(report.ds) & set(held.ds):
+            return
+        if not registrar_token:
+            raise StillDelegated(
+                f"the parent zone still has our DS of {held.fqdn}: remove it, or send the registrar's token"
+            )
+        asked, secret = self._registrars.asked(registrar, held.fqdn, registrar_token)
+        await self._flips.remove_ds(held, Order(asked=asked, secret=secret, actor=actor))
+
+    async def roll_back(
+        self, fqdn: str, token: str | None, registrar: str | None, registrar_token: str | None, actor: Actor
+    ) -> Allocation:
+        """Give a domain its former nameservers back; raises NotFound, TokenMismatch and what `Flips.roll_back` names."""
+        held = await self._store.find(fqdn)
+        if held is None or held.state is not State.ACTIVE or held.mode is not Mode.BYO_API:
+            raise NotFound(f"there is no active domain {fqdn} whose nameservers the service has changed")
+        if token and not tokens.matches(held, tokens.digest(token)):
+            raise TokenMismatch(f"the reservation token is not that of the present holder of {fqdn}")
+        if not registrar_token:
+            raise MissingToken("send the registrar's token: it is kept nowhere")
+        asked, secret = self._registrars.asked(registrar, fqdn, registrar_token)
+        return await self._flips.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    async def validate(
+        self, registrar: str | None, domain: str | None, token: str | None, *, transfer: bool
+    ) -> Validated:
+        """Test a registrar's token and run the pre-flight, by reading alone; raises as `Registrars.validate`."""
+        start = monotonic()
+        asked, found = await self._registrars.validate(registrar, domain, token)
+        if not self._surveyor.enabled:
+            return Validated(asked=asked, found=found, findings=(), rrsets=())
+        left = max(2.0, min(_LOOK_SECONDS, _ANSWER_SECONDS - (monotonic() - start)))
+        survey = await self._surveyor.survey(asked.domain, left, transfer=transfer)
+        findings = await self._surveyor.judge(asked.domain, survey, registered_of(found))
+        return Validated(asked=asked, found=found, findings=findings, rrsets=survey.old.rrsets if survey.old else ())
+
+    async def find(self, fqdn: str) -> Allocation | None:
+        """Return the live claim of a domain that is the oldest, None if there is none."""
+        claims = await self._claims.of(fqdn)
+        return claims[0] if claims else None

@@ -1,0 +1,149 @@
+"""The survey of a customer's domain: all that the pre-flight judges, collected at once."""
+
+import asyncio
+from time import monotonic
+
+import msgspec
+from dns.message import Message
+
+from pdm_service import oldzone, preflight
+from pdm_service.claims import Claims
+from pdm_service.model import Allocation, Mode, Proof
+from pdm_service.nameservers import NoAnswer
+from pdm_service.observation import OldZone, Registry, ServerView
+from pdm_service.prober import Prober, Round
+from pdm_service.rdap import Rdap
+from pdm_service.settings import Nameserver
+from pdm_service.watch import Looked, Watch
+
+_LOOK_SHARE = 0.6
+"""Of a survey's time: the old zone is asked with what is left."""
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What was collected about a domain."""
+
+    looked: Looked
+    old: OldZone | None
+    """None where nobody but the platform serves the domain."""
+    registry: Registry | None
+    transferable: bool | None
+    """None: not asked, since that needs the customer's consent."""
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registrar says of the domain."""
+
+    nameservers: tuple[str, ...]
+    may_set: bool | None
+    obstacle: str | None
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """How the platform serves the domain already."""
+
+    servers: tuple[ServerView, ...]
+    missing: tuple[str, ...]
+    """RRsets that its zone should have, and has not."""
+    signed: bool
+
+
+class Surveyor:
+    """Collects, and has the pre-flight judge."""
+
+    def __init__(
+        self,
+        *,
+        watch: Watch,
+        prober: Prober,
+        rdap: Rdap,
+        claims: Claims,
+        pool_domains: tuple[str, ...],
+        nameservers: tuple[str, ...],
+        acme_issuers: tuple[str, ...],
+        enabled: bool,
+    ) -> None:
+        """Not `enabled`: there is no way into the DNS, so that nothing can be found out."""
+        self._watch = watch
+        self._prober = prober
+        self._rdap = rdap
+        self._claims = claims
+        self._pool_domains = pool_domains
+        self._nameservers = tuple(sorted(nameservers))
+        self.acme_issuers = acme_issuers
+        self.enabled = enabled
+
+    async def survey(self, domain: str, seconds: float, *, transfer: bool = False) -> Survey:
+        """Collect what DNS and the registry say of a domain, within `seconds`.
+
+        `transfer` says that the customer consents to a transfer of his zone being tried (AXFR, RFC 5936).
+        """
+        until = monotonic() + seconds
+        registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))
+        try:
+            looked = await self._watch.look(domain, seconds * _LOOK_SHARE)
+            round_ = self._prober.round(max(0.1, until - monotonic()))
+            servers = await self._old_servers(looked, round_)
+            old = await oldzone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
+            transferable = await self._transferable(domain, servers) if transfer else None
+            return Survey(looked=looked, old=old, registry=await registry, transferable=transferable)
+        finally:
+            registry.cancel()
+
+    async def _old_servers(self, looked: Looked, round_: Round) -> dict[str, Nameserver]:
+        serving = {(view.name, view.address) for view in looked.observation.others if view.state == "serving"}
+        hosts = await asyncio.gather(*(round_.host(name) for name in {name for name, _ in serving}))
+        return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
+
+    async def _transferable(self, domain: str, servers: dict[str, Nameserver]) -> bool:
+        asked = [oldzone.transferable(domain, one.address, one.port) for one in servers.values()]
+        return any(await asyncio.gather(*asked))
+
+    async def judge(
+        self,
+        domain: str,
+        survey: Survey,
+        registered: Registered | None,
+        *,
+        held: Allocation | None = None,
+        imported: frozenset[tuple[str, str]] = frozenset(),
+        prepared: Prepared | None = None,
+    ) -> tuple[preflight.Finding, ...]:
+        """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
+        memory = survey.looked.memory
+        ds_there = bool(survey.looked.report.ds)
+        return preflight.judge(
+            preflight.Facts(
+                domain=domain,
+                now=survey.looked.observation.at,
+                flips=registered is not None,
+                pool_domains=self._pool_domains,
+                nameservers=self._nameservers,
+                observation=survey.looked.observation,
+                old=survey.old,
+                registry=survey.registry,
+                held_by=await self._claims.held_by_others(domain, held.token_digest if held else None),
+                proven=held is not None and held.proof is Proof.TXT,
+                ours=held is not None and not held.is_claim and held.mode is not Mode.POOL,
+                ds_gone_at=None if ds_there else memory.ds_seen_at,
+                ds_ttl=memory.ds_ttl or None,
+                registered_nameservers=registered.nameservers if registered else None,
+                obstacle=registered.obstacle if registered else None,
+                may_set=registered.may_set if registered else None,
+                prepared=prepared.servers if prepared else (),
+                missing=prepared.missing if prepared else (),
+                signed=prepared.signed if prepared else None,
+                imported=imported,
+                transferable=survey.transferable,
+                acme_issuers=self.acme_issuers,
+            )
+        )
+
+
+def _asking(round_: Round, servers: dict[str, Nameserver]) -> oldzone.Ask:
+    async def ask(address: str, name: str, rtype: str) -> Message:
+        if address not in servers:
+            raise NoAnswer(f"{address} is not one of the zone's nameservers")
+        return await round_.ask(servers[address], name, rtype, again=False)
+
+    return ask

@@ -1,0 +1,38 @@
+"""Reservation tokens: how they are made and compared. Pure, but for the randomness."""
+
+import hashlib
+import hmac
+from uuid import UUID, uuid4
+
+from pdm_service.errors import InvalidFormat
+from pdm_service.model import Allocation
+
+_KEY_LIMIT = 255
+
+
+def digest(secret: str) -> bytes:
+    """Return what is stored of a token or key: its SHA-256."""
+    return hashlib.sha256(secret.strip().encode("utf-8", "surrogatepass")).digest()
+
+
+def made(nonce: bytes, key: str | None) -> str:
+    """Return a fresh random token; with an Idempotency-Key the one that key and nonce always make.
+
+    So the reply to a retry has a token that works, as has the reply that was lost, though neither the
+    token nor the key is stored.
+    """
+    if key is None:
+        return str(uuid4())
+    return str(UUID(bytes=hmac.digest(nonce, key.strip().encode(), "sha256")[:16], version=4))
+
+
+def matches(found: Allocation | None, token_digest: bytes) -> bool:
+    """Tell whether a token is that of an allocation, in constant time."""
+    return found is not None and hmac.compare_digest(found.token_digest, token_digest)
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return an Idempotency-Key as it is; raises InvalidFormat."""
+    if key is not None and not (0 < len(key) <= _KEY_LIMIT and key.isascii() and key.isprintable()):
+        raise InvalidFormat(f"an Idempotency-Key has 1 to {_KEY_LIMIT} printable ASCII characters")
+    return key
