@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from adapters import base
-from adapters.base import Applied, Ds, Follows, Pending, Registrar, SetsDs
+from adapters.base import Ds, Follows, Pending, Registrar, SetsDs
 from pdm_service import logs, zone
 from pdm_service.changes import Change, Changes, Kind, UndoSheet
 from pdm_service.claims import Claims, Wish
@@ -25,7 +25,7 @@ from pdm_service.errors import (
     UnsupportedOperation,
 )
 from pdm_service.imports import imported
-from pdm_service.model import Allocation, DnsState, Proof, RRset
+from pdm_service.model import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.preflight import blocking
 from pdm_service.prober import Prober

@@ -15,7 +15,6 @@ from pdm_service.errors import (
     TokenMismatch,
 )
 
-
 CHALLENGE_LABEL = "_openova-challenge"
 """Where the TXT record stands that proves a claim."""
 

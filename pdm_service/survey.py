@@ -15,6 +15,7 @@ from pdm_service.prober import Prober, Round
 from pdm_service.rdap import Rdap
 from pdm_service.settings import Nameserver
 from pdm_service.watch import Looked, Watch
+from pdm_service.wire import Finding
 
 _LOOK_SHARE = 0.6
 """Of a survey's time: the old zone is asked with what is left."""
@@ -108,7 +109,7 @@ class Surveyor:
         held: Allocation | None = None,
         imported: frozenset[tuple[str, str]] = frozenset(),
         prepared: Prepared | None = None,
-    ) -> tuple[preflight.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
         memory = survey.looked.memory
         ds_there = bool(survey.looked.report.ds)

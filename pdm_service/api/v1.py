@@ -24,8 +24,8 @@ from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.byo import Byo, Commit
 from pdm_service.errors import InvalidAddress, InvalidBody, InvalidQuery, MissingAddress, NotFound
 from pdm_service.guard import Guard
-from pdm_service.pools import PoolStatus
 from pdm_service.model import Mode
+from pdm_service.pools import PoolStatus
 from pdm_service.store import Actor, Filter, place_of
 from pdm_service.wire import (
     AllocationPage,

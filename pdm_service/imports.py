@@ -1,0 +1,56 @@
+"""RRsets that a customer takes along from the zone before. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pdm_service import names
+from pdm_service.errors import InvalidFormat
+from pdm_service.model import RRset
+from pdm_service.observation import OldRRset, OldZone
+from pdm_service.preflight import allows
+from pdm_service.zone import ADDRESS_TYPES, CANONICAL_LABELS
+
+_MAX_TTL = 3600
+_NEVER = {"SOA", "DS", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY"}
+_MAX = 200
+
+
+def imported(old: OldZone | None, listed: Iterable[tuple[str, str]], acme_issuers: Sequence[str]) -> tuple[RRset, ...]:
+    """Return the listed RRsets of the old zone as the new one has them, TTLs of an hour at most.
+
+    A CAA at the apex is given the platform's CAs (RFC 8659). Raises InvalidFormat for what was not found, and for
+    what cannot stand beside the platform's own records.
+    """
+    present = {(one.name, one.type): one for one in old.rrsets} if old else {}
+    found: dict[tuple[str, str], RRset] = {}
+    for name, rtype in listed:
+        key = (name.strip().removesuffix(".").lower(), rtype.strip().upper())
+        if old is None or key not in present:
+            raise InvalidFormat(f"import: {name} {rtype} was not found at the present nameservers")
+        _require_importable(old.domain, *key)
+        found[key] = _copy(old.domain, present[key], acme_issuers)
+    if len(found) > _MAX:
+        raise InvalidFormat(f"import: takes {_MAX} RRsets at most")
+    for name, rtype in found:
+        if rtype == "CNAME" and any(other != rtype for held, other in found if held == name):
+            raise InvalidFormat(f"import: {name} CNAME cannot stand beside other records")
+    return tuple(found.values())
+
+
+def _require_importable(domain: str, name: str, rtype: str) -> None:
+    canonical = {f"{label}.{domain}" if label else domain for label in CANONICAL_LABELS}
+    if not names.covers(domain, name):
+        raise InvalidFormat(f"import: {name} does not lie in {domain}")
+    if rtype in _NEVER or (rtype == "NS" and name == domain):
+        raise InvalidFormat(f"import: {name} {rtype} is the platform's own")
+    if name in canonical and rtype in {*ADDRESS_TYPES, "CNAME", "NS", "DNAME"}:
+        raise InvalidFormat(f"import: {name} {rtype} stands where the platform's own addresses are")
+
+
+def _copy(domain: str, old: OldRRset, acme_issuers: Sequence[str]) -> RRset:
+    contents = old.contents
+    if old.type == "CAA" and old.name == domain and not allows(old, acme_issuers):
+        contents = (*contents, *(f'0 issue "{issuer}"' for issuer in acme_issuers))
+    new = RRset(name=f"{old.name}.", type=old.type, ttl=min(old.ttl, _MAX_TTL), contents=contents)
+    return msgspec.structs.replace(new, contents=tuple(dict.fromkeys(new.contents)))

@@ -1,0 +1,412 @@
+"""The pre-flight: what may go wrong when a customer's domain changes its nameservers. Pure.
+
+`judge` goes through the checks below in order; each is one function and the one place for its codes. A `block` has
+to be mended first; an `acknowledge` may be gone over by a caller who names its code; the rest is told.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
+from pdm_service import names
+from pdm_service.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
+from pdm_service.wire import Finding
+from pdm_service.zone import ADDRESS_TYPES, CANONICAL_LABELS
+
+_EXPIRES_SOON = timedelta(days=30)
+_LONG_TTL = 3600
+_ON_HOLD = ("client hold", "server hold", "redemption period", "pending delete", "pending transfer", "pending restore")
+_DELETE_CDS = "0 0 0 00"
+_SPECIAL = ("test", "example", "invalid", "localhost", "local", "onion", "alt", "internal", "arpa")
+"""RFC 6761, RFC 6762, RFC 7686, RFC 9476; ICANN's `internal`; the infrastructure's `arpa`."""
+_SPECIAL_DOMAINS = ("example.com", "example.net", "example.org")
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """All that is judged."""
+
+    domain: str
+    now: datetime
+    flips: bool
+    """Whether the service is to change the nameservers at the registrar."""
+    pool_domains: tuple[str, ...]
+    nameservers: tuple[str, ...]
+    """The platform's, sorted."""
+    observation: Observation
+    old: OldZone | None
+    registry: Registry | None
+    """None: the registry could not be asked."""
+    held_by: str | None
+    """A name at, above or below the domain that somebody else holds."""
+    proven: bool
+    """Whether a TXT record has shown that the domain is the caller's."""
+    ours: bool
+    """Whether the caller has the domain already."""
+    ds_gone_at: datetime | None
+    """When a DS was last seen at the parent, if there is none now."""
+    ds_ttl: int | None
+    registered_nameservers: tuple[str, ...] | None = None
+    """On record at the registrar."""
+    obstacle: str | None = None
+    """Why the registrar will not have them changed."""
+    may_set: bool | None = None
+    prepared: tuple[ServerView, ...] = ()
+    """The platform's nameservers, asked for the zone that was prepared; empty before it is."""
+    missing: tuple[str, ...] = ()
+    """RRsets that the prepared zone should have."""
+    signed: bool | None = None
+    imported: frozenset[tuple[str, str]] = frozenset()
+    """Name and type of what the commit copies."""
+    transferable: bool | None = None
+    acme_issuers: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[ParentView, ...]:
+        """The parent's servers that gave a usable answer."""
+        usable = {"referral", "answer", "nodata", "nxdomain"}
+        return tuple(view for view in self.observation.parents if view.state in usable)
+
+    @property
+    def delegated_to(self) -> tuple[str, ...]:
+        """The nameservers that any server of the parent names."""
+        return tuple(sorted({name for view in self.told for name in view.nameservers}))
+
+    def lost(self) -> list[OldRRset]:
+        """Return the RRsets of the old zone that the commit does not copy."""
+        found = self.old.rrsets if self.old else ()
+        return [one for one in found if (one.name, one.type) not in self.imported]
+
+
+def judge(facts: Facts) -> tuple[Finding, ...]:
+    """Return all that was found, in the order of the checks."""
+    return tuple(finding for check in _CHECKS for finding in check(facts))
+
+
+def blocking(findings: Iterable[Finding], acknowledged: Collection[str]) -> tuple[Finding, ...]:
+    """Return those findings that stand in the way."""
+    return tuple(
+        one
+        for one in findings
+        if one.severity == "block" or (one.severity == "acknowledge" and one.code not in acknowledged)
+    )
+
+
+def special_use(domain: str) -> str | None:
+    """Return why a name can be nobody's domain, None where it can."""
+    if domain.rpartition(".")[2] in _SPECIAL or domain in _SPECIAL_DOMAINS:
+        return "is set apart for special use (RFC 6761)"
+    if registrable(domain) is None:
+        return "is a public suffix: nobody's domain, but one below which domains are registered"
+    return None
+
+
+# --- the name -----------------------------------------------------------------------------------------
+
+
+def _name(facts: Facts) -> Iterable[Finding]:
+    reason = special_use(facts.domain)
+    if any(names.covers(facts.domain, pool) or names.covers(pool, facts.domain) for pool in facts.pool_domains):
+        reason = "is a pool domain, or lies above or below one"
+    if reason:
+        yield _block("BYO-NAME", f"{facts.domain} {reason}", "choose a domain that you have registered")
+
+
+def _not_apex(facts: Facts) -> Iterable[Finding]:
+    upper = registrable(facts.domain)
+    if upper is None or upper == facts.domain:
+        return
+    seen = f"{facts.domain} is a sub-domain of {upper}"
+    if facts.flips:
+        yield _block(
+            "BYO-NOT-APEX", f"{seen}: a registrar's change would move all of {upper}",
+            "use byo-manual, and add NS and DS in the zone above",
+        )  # fmt: skip
+    else:
+        hosts = ", ".join(facts.nameservers)
+        remedy = f"have the zone above hold NS for {facts.domain} with {hosts}, and later the DS that is told"
+        yield _info("BYO-NOT-APEX", f"{seen}: its delegation belongs into the zone above", remedy)
+
+
+def _claimed(facts: Facts) -> Iterable[Finding]:
+    if facts.held_by:
+        yield _block(
+            "BYO-CLAIMED",
+            f"somebody else holds {facts.held_by}",
+            "have its holder release it, or choose another domain",
+        )
+
+
+def _lame_claim(facts: Facts) -> Iterable[Finding]:
+    ours = set(facts.delegated_to) & set(facts.nameservers)
+    if ours and not facts.ours and not facts.proven and not facts.flips:
+        yield _block(
+            "BYO-LAME-CLAIM", f"{facts.domain} points here already, which proves nothing",
+            "prove it with the TXT record at other nameservers, or with a token of the registrar",
+        )  # fmt: skip
+
+
+# --- the registry -------------------------------------------------------------------------------------
+
+
+def _unregistered(facts: Facts) -> Iterable[Finding]:
+    if not facts.told:
+        why = facts.observation.error or "no nameserver of the parent zone answers"
+        severity = _block if facts.flips else _warn
+        yield severity("BYO-PARENT-UNREACHABLE", f"the parent zone cannot be asked: {why}", "try again shortly")
+    elif all(view.state == "nxdomain" for view in facts.told):
+        seen = f"{facts.domain} does not exist in its parent zone"
+        if registrable(facts.domain) == facts.domain:
+            yield _block("BYO-UNREG", seen, "register it first")
+    elif not facts.delegated_to and registrable(facts.domain) == facts.domain:
+        yield _block(
+            "BYO-UNREG", f"{facts.domain} has no nameservers in its parent zone", "register it first, or end its hold"
+        )
+
+
+def _hold(facts: Facts) -> Iterable[Finding]:
+    if facts.registry is None:
+        if facts.flips:
+            yield _warn(
+                "BYO-HOLD", "the registry could not be asked for holds and locks", "look at the registrar's site"
+            )
+        return
+    if held := [status for status in facts.registry.statuses if status in _ON_HOLD]:
+        yield _block("BYO-HOLD", f"the registry says: {', '.join(held)}", "clear this with the registrar first")
+    expires = facts.registry.expires_at
+    if expires is not None and expires - facts.now < _EXPIRES_SOON:
+        yield _warn("BYO-HOLD", f"the registration ends on {expires:%Y-%m-%d}", "renew it")
+
+
+def _lock(facts: Facts) -> Iterable[Finding]:
+    statuses = facts.registry.statuses if facts.registry else ()
+    if "server update prohibited" in statuses:
+        yield _block("BYO-LOCK", "the registry has locked the domain", "have the registrar lift the registry lock")
+    elif "client update prohibited" in statuses:
+        yield _acknowledge(
+            "BYO-LOCK", "the registrar has locked the domain against changes", "lift the lock at the registrar"
+        )
+
+
+def _parent_split(facts: Facts) -> Iterable[Finding]:
+    if len({(view.nameservers, view.ds) for view in facts.told}) > 1:
+        yield _acknowledge(
+            "BYO-PARENT-SPLIT",
+            "the nameservers of the parent zone disagree: a change is under way",
+            "wait until it is done",
+        )
+
+
+# --- DNSSEC -------------------------------------------------------------------------------------------
+
+
+def _ds(facts: Facts) -> Iterable[Finding]:
+    there = sorted({one for view in facts.told for one in view.ds or ()})
+    if there and not (facts.ours and set(facts.delegated_to) == set(facts.nameservers)):
+        ttl = max(view.ds_ttl or 0 for view in facts.told)
+        yield _block(
+            "BYO-DS", f"the parent zone has a DS of {facts.domain} ({', '.join(one.split()[0] for one in there)})",
+            f"remove the DS at the registrar and wait {ttl} s; the platform's is published afterwards",
+        )  # fmt: skip
+    elif any(view.ds is None for view in facts.told) and facts.flips:
+        yield _block("BYO-DS", "whether the parent zone has a DS could not be found out", "try again shortly")
+
+
+def _ds_recent(facts: Facts) -> Iterable[Finding]:
+    if facts.ds_gone_at is None or facts.ds_ttl is None:
+        return
+    until = facts.ds_gone_at + timedelta(seconds=facts.ds_ttl)
+    if until > facts.now:
+        yield _block(
+            "BYO-DS-RECENT", f"the DS was there until lately; resolvers may know it until {until:%Y-%m-%d %H:%M:%S} UTC",
+            f"wait until {until:%H:%M:%S} UTC",
+        )  # fmt: skip
+
+
+def _cds(facts: Facts) -> Iterable[Finding]:
+    found = {one for view in facts.observation.others for one in view.cds}
+    if found and found != {_DELETE_CDS}:
+        yield _warn(
+            "BYO-CDS", "the present zone publishes CDS: the registry may put the DS back",
+            "have the former operator publish CDS 0 0 0 00, or switch it off (RFC 8078)",
+        )  # fmt: skip
+
+
+# --- what would be lost -------------------------------------------------------------------------------
+
+_IMPORT = "name them in the commit's `import`, or acknowledge that they go"
+_MAIL_LABELS = ("_dmarc", "autodiscover", "autoconfig", "_mta-sts", "mta-sts")
+
+
+def _canonical(facts: Facts, name: str) -> bool:
+    return name in {f"{label}.{facts.domain}" if label else facts.domain for label in CANONICAL_LABELS}
+
+
+def _is_mail(facts: Facts, one: OldRRset) -> bool:
+    label = one.name.removesuffix(facts.domain).rstrip(".")
+    if one.type == "MX":
+        return any(content.split()[1:] != ["."] for content in one.contents)  # RFC 7505: a null MX is no mail
+    policy = one.type == "TXT" and one.name == facts.domain and any("v=spf1" in text.lower() for text in one.contents)
+    return policy or one.type == "SRV" or label in _MAIL_LABELS or "_domainkey" in label
+
+
+def _mail(facts: Facts) -> Iterable[Finding]:
+    if found := [one for one in facts.lost() if _is_mail(facts, one)]:
+        yield _acknowledge("BYO-OLD-MAIL", f"mail depends on {_listed(found)}", _IMPORT)
+
+
+def _web(facts: Facts) -> Iterable[Finding]:
+    found = [
+        one for one in facts.lost() if one.type in {*ADDRESS_TYPES, "CNAME", "HTTPS"} and not _is_mail(facts, one)
+        and "_acme-challenge" not in one.name
+    ]  # fmt: skip
+    if found:
+        replaced = [one for one in found if _canonical(facts, one.name)]
+        remedy = f"{len(replaced)} of them stand where the platform's own addresses will be; {_IMPORT}"
+        yield _acknowledge("BYO-OLD-WEB", f"something is served at {_listed(found)}", remedy if replaced else _IMPORT)
+
+
+def _delegated(facts: Facts) -> Iterable[Finding]:
+    found = [one for one in facts.lost() if one.type == "NS" and one.name != facts.domain]
+    if found:
+        yield _acknowledge("BYO-OLD-DELEG", f"delegated further: {_listed(found)}", _IMPORT)
+    elif facts.old is not None and facts.old.wildcard and (f"*.{facts.domain}") not in {n for n, _ in facts.imported}:
+        yield _acknowledge(
+            "BYO-OLD-DELEG", "the present zone has a wildcard: names that nobody can list have an answer",
+            "tell the platform of those that are in use, or acknowledge that they go",
+        )  # fmt: skip
+
+
+def _texts(facts: Facts) -> Iterable[Finding]:
+    found = [one for one in facts.lost() if one.type in {"TXT", "CNAME"} and not _is_mail(facts, one)]
+    acme = [one for one in found if "_acme-challenge" in one.name]
+    if texts := [one for one in found if one.type == "TXT" and one not in acme]:
+        yield _acknowledge("BYO-OLD-TXT", f"others may rely on {_listed(texts)}", _IMPORT)
+    if acme:
+        yield _warn("BYO-OLD-TXT", f"certificates may depend on {_listed(acme)}", _IMPORT)
+
+
+def _caa(facts: Facts) -> Iterable[Finding]:
+    found = [one for one in (facts.old.rrsets if facts.old else ()) if one.type == "CAA" and one.name == facts.domain]
+    if found and not allows(found[0], facts.acme_issuers) and (facts.domain, "CAA") not in facts.imported:
+        yield _acknowledge(
+            "BYO-CAA", f"the CAA of {facts.domain} does not admit the platform's CA ({', '.join(facts.acme_issuers)})",
+            "import it: the platform's CA is added; or acknowledge that it goes (RFC 8659)",
+        )  # fmt: skip
+
+
+def allows(caa: OldRRset, issuers: Collection[str]) -> bool:
+    """Tell whether a CAA RRset lets one of the issuers issue (RFC 8659 section 4.2)."""
+    issue = [words[2].strip('"') for content in caa.contents if (words := content.split(None, 2))[1].lower() == "issue"]
+    return not issue or any(value.partition(";")[0].strip().lower() in issuers for value in issue)
+
+
+# --- how long it takes --------------------------------------------------------------------------------
+
+
+def _ttl(facts: Facts) -> Iterable[Finding]:
+    ttls = [view.ns_ttl or 0 for view in facts.told] + [view.ns_ttl or 0 for view in facts.observation.others]
+    if max(ttls, default=0) > _LONG_TTL:
+        yield _info(
+            "BYO-TTL", f"caches may keep the present nameservers for {max(ttls)} s",
+            "lower the TTL of the zone's NS first, or wait that long",
+        )  # fmt: skip
+
+
+def _transfer(facts: Facts) -> Iterable[Finding]:
+    if facts.transferable:
+        yield _info(
+            "BYO-AXFR", "the present nameservers give the whole zone away", "take it from there: it is complete"
+        )
+
+
+# --- our side -----------------------------------------------------------------------------------------
+
+
+def _number(facts: Facts) -> Iterable[Finding]:
+    views = facts.prepared or facts.observation.servers
+    addresses = {view.address for view in views if view.address}
+    if not MIN_NAMESERVERS <= len(facts.nameservers) <= MAX_NAMESERVERS:
+        yield _block(
+            "BYO-NSMIN", f"the platform has {len(facts.nameservers)} nameservers; registries take 2 to 13", _OPERATOR
+        )
+    elif facts.prepared and len(addresses) < MIN_NAMESERVERS:
+        yield _block("BYO-NSMIN", "the platform's nameservers have fewer than two addresses", _OPERATOR)
+
+
+_OPERATOR = "this is the platform's matter; its operators have to mend it"
+
+
+def _our_servers(facts: Facts) -> Iterable[Finding]:
+    wrong = [
+        f"{view.name} ({view.address}): {view.state}" for view in facts.prepared
+        if view.state != "serving" or not (view.udp and view.tcp and view.edns) or view.nameservers != facts.nameservers
+    ]  # fmt: skip
+    if wrong:
+        yield _block("BYO-OURNS", f"not in order for this zone: {', '.join(wrong)}", _OPERATOR)
+    elif len({view.serial for view in facts.prepared}) > 1:
+        yield _block("BYO-OURNS", "the platform's nameservers have different versions of the zone", _OPERATOR)
+
+
+def _our_zone(facts: Facts) -> Iterable[Finding]:
+    if facts.missing or facts.signed is False:
+        what = f"lacks {', '.join(facts.missing[:10])}" if facts.missing else "is not signed"
+        yield _block("BYO-OURZONE", f"the prepared zone {what}", _OPERATOR)
+
+
+# --- the registrar ------------------------------------------------------------------------------------
+
+
+def _scope(facts: Facts) -> Iterable[Finding]:
+    if facts.obstacle:
+        yield _block("BYO-API-SCOPE", facts.obstacle, "mend this at the registrar, or use byo-manual")
+    elif facts.flips and facts.may_set is None:
+        yield _warn(
+            "BYO-API-SCOPE", "whether the token may change nameservers cannot be found out but by trying", "go on"
+        )
+
+
+def _noop(facts: Facts) -> Iterable[Finding]:
+    registered = facts.registered_nameservers
+    if registered is None:
+        return
+    if registered == facts.nameservers:
+        yield _info("BYO-API-NOOP", "the registrar has the platform's nameservers on record already", "nothing to do")
+    if not facts.delegated_to or set(registered) == set(facts.delegated_to):
+        return
+    if facts.ours and registered == facts.nameservers:
+        return  # our own change, which the parent zone does not show yet
+    yield _block(
+        "BYO-REGISTRAR-DIFFERS",
+        f"the registrar has {', '.join(registered)} on record, but the parent zone names {', '.join(facts.delegated_to)}: "
+        "this account may not be the one that controls the domain",
+        "wait if you have just changed them; else use a token of the registrar that has the domain",
+    )
+
+
+_CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
+    _name, _not_apex, _claimed, _lame_claim, _unregistered, _hold, _lock, _parent_split, _ds, _ds_recent, _cds,
+    _mail, _web, _delegated, _texts, _caa, _ttl, _transfer, _number, _our_servers, _our_zone, _scope, _noop,
+)  # fmt: skip
+
+
+def _listed(rrsets: Iterable[OldRRset]) -> str:
+    found = [f"{one.name} {one.type}" for one in rrsets]
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+
+
+def _block(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="block", seen=seen, remedy=remedy)
+
+
+def _acknowledge(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="acknowledge", seen=seen, remedy=remedy)
+
+
+def _warn(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="warn", seen=seen, remedy=remedy)
+
+
+def _info(code: str, seen: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="info", seen=seen, remedy=remedy)
