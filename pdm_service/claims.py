@@ -194,7 +194,7 @@ class Claims:
         async with self._database.connection() as connection:
             await connection.execute(
                 """
-                WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2 - interval '30 days')
+                WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2::timestamptz - interval '30 days')
                 UPDATE claims SET elsewhere_at = $2 WHERE fqdn = $1 AND reserved_at <= $2
                 """,
                 fqdn, since,

@@ -178,7 +178,7 @@ class Store:
                 UNION ALL
                 (SELECT {CLAIM} FROM (SELECT *, NULL::text AS pool_domain, 'reserved' AS state FROM claims) a
                   WHERE (a.fqdn, a.id) > ($1, $7::text::uuid) AND {LIVE} AND {_FILTERED}
-                  ORDER BY a.fqdn, a.id LIMIT $6)) AS both
+                  ORDER BY a.fqdn, a.id LIMIT $6)) AS held
              ORDER BY fqdn, id LIMIT $6
             """,
             fqdn, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit, last,

@@ -14,6 +14,7 @@ from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.service import Service
+from tests.tree import tree as tree
 
 
 @pytest.fixture(scope="session")

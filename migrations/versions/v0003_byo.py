@@ -20,11 +20,12 @@ _STATEMENTS = (
         ADD COLUMN announce_ds boolean NOT NULL DEFAULT false,  -- byo: CDS and CDNSKEY in the zone (RFC 7344)
         ADD COLUMN needs text,             -- byo: what the next step wants of the caller
         ADD COLUMN not_before timestamptz, -- byo: the zone is kept until caches have forgotten it
-        ADD CONSTRAINT allocations_mode CHECK (CASE mode
-            WHEN 'pool' THEN pool_domain IS NOT NULL AND subdomain IS NOT NULL
-            WHEN 'byo-manual' THEN proof IN ('txt', 'transition')
-            WHEN 'byo-api' THEN proof IN ('registrar', 'txt')
-            ELSE false END)
+        ADD CONSTRAINT allocations_mode CHECK (mode IN ('pool', 'byo-manual', 'byo-api')),
+        ADD CONSTRAINT allocations_pool CHECK (
+            (mode = 'pool') = (pool_domain IS NOT NULL) AND (mode = 'pool') = (subdomain IS NOT NULL)),
+        ADD CONSTRAINT allocations_proof CHECK (
+            (mode = 'pool') = (proof IS NULL) AND proof IN ('txt', 'registrar', 'transition')),
+        ADD CONSTRAINT allocations_needs CHECK (needs IN ('registrar-token'))
     """,
     # --- claims: a domain that somebody says is his. Any number of them may wait for a proof.
     """

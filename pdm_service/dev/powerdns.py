@@ -4,6 +4,7 @@ Zones are left to the callers, through its API.
 """
 
 import http.client
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -53,7 +54,7 @@ def _schema_file() -> Path:
 
 
 class PowerDNS(Process):
-    """PowerDNS on 127.0.0.1: DNS on `dns_port` (UDP and TCP), its API on `api_port`.
+    """PowerDNS on loopback: DNS at `addresses` on `dns_port` (UDP and TCP), its API on 127.0.0.1:`api_port`.
 
     Without `caches` every answer is read from the database; with them it answers as it is delivered.
     """
@@ -61,12 +62,14 @@ class PowerDNS(Process):
     name = "pdns_server"
 
     def __init__(
-        self, directory: Path, postgres_dsn: str, api_port: int, dns_port: int, *, api_key: str, caches: bool = False
+        self, directory: Path, postgres_dsn: str, api_port: int, dns_port: int, *, api_key: str, caches: bool = False,
+        addresses: Sequence[str] = ("127.0.0.1",),
     ) -> None:
         super().__init__(directory)
         self.api_key = api_key
         self.api_port = api_port
         self.dns_port = dns_port
+        self.addresses = tuple(addresses)
         self._postgres_dsn = postgres_dsn
         self._caches = caches
 
@@ -96,7 +99,7 @@ socket-dir=.
 security-poll-suffix=
 launch=gpgsql
 {self._backend()}
-local-address=127.0.0.1
+local-address={" ".join(self.addresses)}
 local-port={self.dns_port}
 api=yes
 api-key={self.api_key}
@@ -134,7 +137,7 @@ ignore-unknown-settings=enable-lua-record-updates
     def _dns_answers(self) -> bool:
         question = dns.message.make_query(".", "SOA")
         try:
-            dns.query.udp(question, "127.0.0.1", port=self.dns_port, timeout=_PROBE_SECONDS)
+            dns.query.udp(question, self.addresses[0], port=self.dns_port, timeout=_PROBE_SECONDS)
         except (OSError, dns.exception.DNSException):
             return False
         return True

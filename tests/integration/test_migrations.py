@@ -11,7 +11,7 @@ import pytest
 
 from pdm_service import migrate
 from pdm_service.dev.servers import Postgres
-from pdm_service.model import Allocation, DnsState, Mode, State
+from pdm_service.model import Allocation, DnsState, Mode, Needs, Proof, State
 from tests.service import PDM
 
 REPLICAS = 4
@@ -70,6 +70,8 @@ async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) ->
     assert checks["allocations_state"] == {state.value for state in State}
     assert checks["allocations_mode"] == {mode.value for mode in Mode}
     assert checks["allocations_dns"] == {state.value for state in (*State, *DnsState)}
+    assert checks["allocations_proof"] == {proof.value for proof in Proof} | {"pool"}
+    assert checks["allocations_needs"] == {needs.value for needs in Needs} - {"proof"}
     assert columns - set(Allocation.__struct_fields__) == {"span", "due_at", "lease_id", "lease_until"}
 
 

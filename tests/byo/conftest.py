@@ -1,0 +1,117 @@
+"""A service that serves customers' domains from the tree, and a domain of a customer's."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.eventually import eventually
+from tests.service import ADDRESS, Service
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
+
+SETTINGS = {
+    "PDM_NAMESERVERS": ",".join(PLATFORM_NAMES),
+    "PDM_DNS_ALLOW_PRIVATE": "yes",
+    "PDM_DELEGATION_INTERVAL": "1s",
+    "PDM_RECONCILE_INTERVAL": "1s",
+}
+
+
+class Byo:
+    """A running service, and what a caller says to it about one domain."""
+
+    def __init__(self, service: Service, tree: Tree, domain: str) -> None:
+        self.service = service
+        self.tree = tree
+        self.domain = domain
+        self.token = ""
+
+    def post(self, path: str, **body: object) -> httpx.Response:
+        return self.service.client.post(path, json=body)
+
+    def reserve(self, mode: str = "byo-manual", **more: object) -> dict[str, Any]:
+        reply = self.post("/v1/reserve", mode=mode, domain=self.domain, **more)
+        assert reply.status_code == 201, reply.text
+        self.token = reply.json()["reservationToken"]
+        return reply.json()
+
+    def commit(self, **more: object) -> httpx.Response:
+        body = {"fqdn": self.domain, "reservationToken": self.token, "loadBalancerIP": ADDRESS, **more}
+        return self.service.client.post("/v1/commit", json=body)
+
+    def get(self) -> dict[str, Any]:
+        return self.service.client.get(f"/v1/allocations/{self.domain}").json()
+
+    def delegation(self, *, fresh: bool = False) -> dict[str, Any]:
+        query = {"fresh": "true"} if fresh else {}
+        return self.service.client.get(f"/v1/delegations/{self.domain}", params=query).raise_for_status().json()
+
+    def phase(self, *phases: str, seconds: float = 25) -> dict[str, Any]:
+        """Wait until the delegation is in one of these phases."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.delegation()
+            return found if found["phase"] in phases else None
+
+        return eventually(look, seconds, f"{self.domain} to be {phases}; {self.delegation()}")
+
+    def until(self, what: str, condition: Callable[[dict[str, Any]], object], seconds: float = 20) -> dict[str, Any]:
+        """Wait until the allocation is as wanted."""
+        return eventually(lambda: one if condition(one := self.get()) else None, seconds, f"{what}; {self.get()}")
+
+    def served(self) -> bool:
+        return answers(self.tree.ours.addresses[0], f"console.{self.domain}", "A") == [ADDRESS]
+
+    def prove(self) -> None:
+        """Set the TXT record at the old provider."""
+        challenge = self.get()["challenge"]
+        self.tree.old_patch(self.domain, rr(challenge["name"], "TXT", f'"{challenge["value"]}"', ttl=1))
+
+    def events(self) -> list[str]:
+        found = self.service.client.get(f"/v1/allocations/{self.domain}/events", params={"limit": 500}).json()
+        return [one["action"] for one in found["events"]]
+
+
+@pytest.fixture
+def domain() -> str:
+    return f"c{uuid.uuid4().hex[:10]}.zz"
+
+
+@pytest.fixture
+def customer(tree: Tree, domain: str) -> str:
+    """A domain at the old provider, unsigned, with a web site."""
+    tree.old_zone(domain, rr(domain, "A", "192.0.2.1", ttl=2), rr(f"www.{domain}", "A", "192.0.2.1", ttl=2))
+    tree.delegate(domain, OLD_NAMES)
+    return domain
+
+
+@pytest.fixture
+def new_byo_service(
+    directory: Path, database_url: str, tree: Tree, pool: str
+) -> Iterator[Callable[..., Service]]:
+    """Make replicas of a service whose platform is the tree's; all end with the test."""
+    made: list[Service] = []
+    addresses = ",".join(
+        f"{name}={address}" for name, address in zip(PLATFORM_NAMES, tree.ours.addresses, strict=True)
+    )
+
+    def make(**more: str) -> Service:
+        settings = {"PDM_DNS_ROOT_HINTS": tree.hints(), "PDM_NAMESERVER_ADDRESSES": addresses, **SETTINGS, **more}
+        made.append(Service(directory, database_url, tree.ours, pool, **settings))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.kill()
+        service.client.close()
+        defects = [line for line in service.lines() if "exception" in line]
+        assert not defects, defects[0]["exception"][-3000:]
+
+
+@pytest.fixture
+def byo(new_byo_service: Callable[..., Service], tree: Tree, domain: str) -> Byo:
+    """A running service, and the customer's domain."""
+    return Byo(new_byo_service().start(), tree, domain)
