@@ -175,8 +175,7 @@ class Changes:
                 f"""
                 WITH a AS (
                     UPDATE allocations
-                       SET announce_ds = false, dns_state = 'pending', dns_updated_at = now(), due_at = now(),
-                           generation = nextval('allocation_generation'), attempts = 0
+                       SET announce_ds = false, due_at = now(), generation = nextval('allocation_generation')
                      WHERE id = $1 AND state = 'active' AND announce_ds RETURNING fqdn)
                 SELECT pg_notify('{WORK_CHANNEL}', '') FROM a
                 """,

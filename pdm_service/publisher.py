@@ -207,6 +207,7 @@ class Publisher:
             if not await self._worklist.drifted(lease, what):
                 raise LeaseLost
             return await self._publish(lease, want)
+        await self._announce(want)
         if not await self._worklist.unchanged(lease, self._next_audit()):
             raise LeaseLost
         return "unchanged"

@@ -147,8 +147,7 @@ class Watches:
                 """
                 WITH a AS (
                     UPDATE allocations
-                       SET announce_ds = true, dns_state = 'pending', dns_updated_at = now(), due_at = now(),
-                           generation = nextval('allocation_generation'), attempts = 0
+                       SET announce_ds = true, due_at = now(), generation = nextval('allocation_generation')
                      WHERE fqdn = $1 AND mode <> 'pool' AND state = 'active' AND dns_state = 'published'
                        AND NOT announce_ds
                        AND NOT EXISTS ( -- on its way back

@@ -1,5 +1,6 @@
 """A running service for tests: the real program, as a process, with its own database and pool domain."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import httpx
 
 from pdm_service.dev.servers import PowerDNS, free_port
@@ -83,6 +85,16 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
+
+    def execute(self, statement: str) -> None:
+        """Change the service's database behind its back, to have time pass."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.environment["PDM_DATABASE_URL"])
+            await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
 
     def lines(self) -> list[dict[str, Any]]:
         """The log so far, one object a line."""

@@ -193,7 +193,13 @@ class Tree:
     # --- what the registry and others do ---------------------------------------------------------
 
     def delegate(
-        self, domain: str, nameservers: Sequence[str], ds: Sequence[str] = (), *, only: int | None = None, ttl: int = NS_TTL
+        self,
+        domain: str,
+        nameservers: Sequence[str],
+        ds: Sequence[str] = (),
+        *,
+        only: int | None = None,
+        ttl: int = NS_TTL,
     ) -> None:
         """Write NS and DS of a domain at the TLD's servers, or at one of them; no nameservers: take it away."""
         change = [
@@ -244,7 +250,9 @@ def ask(address: str, name: str, rtype: str) -> dns.message.Message:
 def answers(address: str, name: str, rtype: str) -> list[str]:
     """The records of a name and type at a server, sorted."""
     wanted = dns.rdatatype.from_text(rtype)
-    return sorted(rdata.to_text() for rrset in ask(address, name, rtype).answer if rrset.rdtype == wanted for rdata in rrset)
+    return sorted(
+        rdata.to_text() for rrset in ask(address, name, rtype).answer if rrset.rdtype == wanted for rdata in rrset
+    )
 
 
 def may_bind() -> bool:

@@ -1,5 +1,6 @@
 """A service that serves customers' domains from the tree, and a domain of a customer's."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import httpx
 import pytest
 
 from tests.eventually import eventually
+from tests.registrars import play
+from tests.registrars.server import Domain, Server
 from tests.service import ADDRESS, Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
 
@@ -28,6 +31,7 @@ class Byo:
         self.tree = tree
         self.domain = domain
         self.token = ""
+        self.credential: dict[str, str] = {}
 
     def post(self, path: str, **body: object) -> httpx.Response:
         return self.service.client.post(path, json=body)
@@ -41,6 +45,13 @@ class Byo:
     def commit(self, **more: object) -> httpx.Response:
         body = {"fqdn": self.domain, "reservationToken": self.token, "loadBalancerIP": ADDRESS, **more}
         return self.service.client.post("/v1/commit", json=body)
+
+    def flip(self, *, acknowledge: tuple[str, ...] = ("BYO-OLD-WEB",), **more: object) -> httpx.Response:
+        """Commit with the registrar's token."""
+        return self.commit(**self.credential, acknowledge=list(acknowledge), **more)
+
+    def undo(self) -> dict[str, Any]:
+        return self.service.client.get(f"/v1/allocations/{self.domain}/undo").json()
 
     def get(self) -> dict[str, Any]:
         return self.service.client.get(f"/v1/allocations/{self.domain}").json()
@@ -75,6 +86,62 @@ class Byo:
         return [one["action"] for one in found["events"]]
 
 
+class Registry:
+    """Writes into the TLD what a played registrar has on record, as a registry does."""
+
+    def __init__(self, tree: Tree, server: Server, domain: str) -> None:
+        self._tree, self._server, self._domain = tree, server, domain
+        self._last: object = None
+        self._over = threading.Event()
+        self.paused = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.05):
+            one = self._server.domains[self._domain]
+            ds = [" ".join(str(d[key]) for key in ("key_tag", "algorithm", "digest_type", "digest")) for d in one.ds]
+            now = (sorted(one.nameservers), sorted(ds))
+            if now != self._last and not self.paused:
+                self._tree.delegate(self._domain, *now)
+                self._last = now
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def registrar(request: pytest.FixtureRequest, customer: str) -> Iterator[Server]:
+    """A registrar that has the customer's domain, with the old provider's nameservers."""
+    server = play(getattr(request, "param", "dynadot-api3"))
+    server.domains[customer] = Domain(list(OLD_NAMES))
+    yield server
+    server.stop()
+    assert server.wrong == []
+
+
+@pytest.fixture
+def registry(tree: Tree, registrar: Server, customer: str) -> Iterator[Registry]:
+    """What the registrar has on record is in the TLD soon after."""
+    made = Registry(tree, registrar, customer)
+    yield made
+    made.stop()
+
+
+def at(registrar: Server) -> dict[str, str]:
+    """The settings for a service that asks the played registrar."""
+    return {f"PDM_REGISTRAR_{registrar.about.name.upper()}_URL": registrar.url}
+
+
+@pytest.fixture
+def api(new_byo_service: Callable[..., Service], tree: Tree, customer: str, registrar: Server) -> Byo:
+    """A running service that can ask the registrar, and the customer's domain."""
+    made = Byo(new_byo_service(**at(registrar)).start(), tree, customer)
+    made.credential = {"registrar": registrar.about.name, "registrarToken": registrar.token}
+    return made
+
+
 @pytest.fixture
 def domain() -> str:
     return f"c{uuid.uuid4().hex[:10]}.zz"
@@ -89,14 +156,10 @@ def customer(tree: Tree, domain: str) -> str:
 
 
 @pytest.fixture
-def new_byo_service(
-    directory: Path, database_url: str, tree: Tree, pool: str
-) -> Iterator[Callable[..., Service]]:
+def new_byo_service(directory: Path, database_url: str, tree: Tree, pool: str) -> Iterator[Callable[..., Service]]:
     """Make replicas of a service whose platform is the tree's; all end with the test."""
     made: list[Service] = []
-    addresses = ",".join(
-        f"{name}={address}" for name, address in zip(PLATFORM_NAMES, tree.ours.addresses, strict=True)
-    )
+    addresses = ",".join(f"{name}={address}" for name, address in zip(PLATFORM_NAMES, tree.ours.addresses, strict=True))
 
     def make(**more: str) -> Service:
         settings = {"PDM_DNS_ROOT_HINTS": tree.hints(), "PDM_NAMESERVER_ADDRESSES": addresses, **SETTINGS, **more}

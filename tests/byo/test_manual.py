@@ -43,7 +43,10 @@ def test_from_reserve_to_secured(byo: Byo, customer: str) -> None:
     assert reserved["challenge"]["name"] == f"_openova-challenge.{customer}"
     with Witness(byo.tree, customer, {"192.0.2.1", ADDRESS}) as witness:
         unproven = byo.commit()
-        assert (unproven.status_code, unproven.json()["dns"]) == (202, {**unproven.json()["dns"], "state": "pending", "needs": "proof"})
+        assert (unproven.status_code, unproven.json()["dns"]) == (
+            202,
+            {**unproven.json()["dns"], "state": "pending", "needs": "proof"},
+        )
         assert not byo.served()
         byo.prove()
         byo.until("the zone to be served", lambda one: one["dns"]["state"] == "published")

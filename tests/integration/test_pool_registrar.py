@@ -1,11 +1,9 @@
 """The pool domains at their registrar: kept as the platform's, without a commit that waits for it."""
 
-import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from pdm_service.dev.servers import PowerDNS
@@ -71,19 +69,10 @@ def ds_at(registrar: Server, pool: str) -> list[str]:
     )
 
 
-def execute(service: Service, statement: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(service.environment["PDM_DATABASE_URL"])
-        await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run())
-
-
 def looked_again(service: Service, also: str = "") -> None:
     """Have the registrar looked at once more."""
     before = registration(service)["checkedAt"]
-    execute(service, f"UPDATE pool_registrations SET due_at = now(){also}")
+    service.execute(f"UPDATE pool_registrations SET due_at = now(){also}")
     eventually(lambda: registration(service)["checkedAt"] > before, 15)
 
 
@@ -137,7 +126,7 @@ def test_change_that_was_cut_off(guarded: Callable[..., Service], registrar: Ser
     eventually(lambda: registrar.writes, 15)
     service.kill()
     # A dead replica's turn ends by itself after two minutes, and a change may be sent again after fifteen.
-    execute(service, "UPDATE pool_registrations SET lease_until = now(), moved_at = now() - interval '1 hour'")
+    service.execute("UPDATE pool_registrations SET lease_until = now(), moved_at = now() - interval '1 hour'")
     in_order(guarded())
     assert sorted(registrar.domains[pool].nameservers) == PLATFORM
 
@@ -182,8 +171,8 @@ def test_ds_after_a_change(guarded: Callable[..., Service], registrar: Server, p
     assert [line["repairing"] for line in drifts(service)] == ["ds", "nameservers"]
     looked_again(service, ", signed_at = NULL")
     assert ds_at(registrar, pool) == []
-    execute(
-        service, "UPDATE pool_registrations SET due_at = now(), moved_at = now() - interval '3 hours', signed_at = NULL"
+    service.execute(
+        "UPDATE pool_registrations SET due_at = now(), moved_at = now() - interval '3 hours', signed_at = NULL"
     )
     eventually(lambda: ds_at(registrar, pool) == ds_of(api, pool) != [], 15)
 
@@ -287,14 +276,13 @@ def test_look_at_a_commit(guarded: Callable[..., Service], registrar: Server) ->
     """A commit causes a look when the last one is older than an hour, and not before."""
     service = guarded()
     in_order(service)
-    execute(
-        service,
+    service.execute(
         "UPDATE pool_registrations SET due_at = now() + interval '1 day', checked_at = now() - interval '50 minutes'",
     )
     before = len(registrar.seen)
     service.publish(name())
     assert len(registrar.seen) == before
-    execute(service, "UPDATE pool_registrations SET checked_at = now() - interval '61 minutes'")
+    service.execute("UPDATE pool_registrations SET checked_at = now() - interval '61 minutes'")
     eventually(lambda: service.publish(name()) and len(registrar.seen) > before, 20)
 
 
@@ -303,7 +291,7 @@ def test_look_that_is_due(guarded: Callable[..., Service], registrar: Server, po
     service = guarded()
     in_order(service)
     registrar.domains[pool].nameservers = list(OLD)
-    execute(service, "UPDATE pool_registrations SET due_at = now()")
+    service.execute("UPDATE pool_registrations SET due_at = now()")
     eventually(lambda: sorted(registrar.domains[pool].nameservers) == PLATFORM, 15)
 
 
