@@ -186,20 +186,29 @@ class Byo:
         addresses = names.addresses(order.addresses)
         sovereign = names.domain(order.sovereign_fqdn) if order.sovereign_fqdn else None
         token_digest = tokens.digest(order.token)
-        held = await self._store.find(order.fqdn)
-        if held is not None and tokens.matches(held, token_digest):
+        held = await self._of_token(order.fqdn, token_digest)
+        if held is not None and not held.is_claim:
             refusal = refused_commit(held, token_matches=True, addresses=addresses, sovereign_fqdn=sovereign)
             if refusal:
                 raise refusal
             return await self._go_on(held, order, actor)
-        claim = await self._claims.find(order.fqdn, token_digest)
-        if claim is None or claim.expired:
+        if held is None or held.expired:
             raise await self._refused(order.fqdn, token_digest)
+        claim = held
         wish = Wish(addresses=addresses, sovereign_fqdn=sovereign, imports=())
         if claim.mode is Mode.BYO_API:
             asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
             return await self._flips.claim(claim, wish, self._ordered(asked, secret, order, actor))
         return await self._commit_manual(claim, wish, order, actor)
+
+    async def _of_token(self, fqdn: str, token_digest: bytes) -> Allocation | None:
+        """Return the allocation or the claim of a token."""
+        if tokens.matches(held := await self._store.find(fqdn), token_digest):
+            return held
+        if (claim := await self._claims.find(fqdn, token_digest)) is not None:
+            return claim
+        # The watch may have made the one of the other between the two questions.
+        return held if tokens.matches(held := await self._store.find(fqdn), token_digest) else None
 
     def _ordered(self, asked: Asked, secret: str, order: Commit, actor: Actor) -> Order:
         return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, imports=order.imports, actor=actor)
@@ -341,7 +350,11 @@ class Byo:
         findings = await self._surveyor.judge(asked.domain, survey, registered_of(found))
         return Validated(asked=asked, found=found, findings=findings, rrsets=survey.old.rrsets if survey.old else ())
 
-    async def find(self, fqdn: str) -> Allocation | None:
-        """Return the live claim of a domain that is the oldest, None if there is none."""
-        claims = await self._claims.of(fqdn)
-        return claims[0] if claims else None
+    async def find(self, fqdn: str) -> Allocation:
+        """Return what there is of a domain: its allocation, else the oldest live claim; raises NotFound."""
+        if (held := await self._store.find(fqdn)) is not None:
+            return held
+        if claims := await self._claims.of(fqdn):
+            return claims[0]
+        # The watch may have made the one of the other between the two questions.
+        return await self._allocator.find(fqdn)

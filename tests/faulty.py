@@ -23,7 +23,13 @@ class Faulty:
     """A nameserver that serves one small zone, and misbehaves as told."""
 
     def __init__(
-        self, address: str, zone: str, nameservers: tuple[str, ...], behave: Behaviour | None = None, *, tcp: bool = True
+        self,
+        address: str,
+        zone: str,
+        nameservers: tuple[str, ...],
+        behave: Behaviour | None = None,
+        *,
+        tcp: bool = True,
     ) -> None:
         self.address = address
         self.zone = dns.name.from_text(zone)
@@ -54,7 +60,9 @@ class Faulty:
             soa = f"{self.nameservers[0]}. hostmaster.{self.zone} 7 10800 3600 604800 60"
             reply.answer.append(dns.rrset.from_text(self.zone, 60, "IN", "SOA", soa))
         elif asked.name == self.zone and asked.rdtype == dns.rdatatype.NS:
-            reply.answer.append(dns.rrset.from_text_list(self.zone, 60, "IN", "NS", [f"{one}." for one in self.nameservers]))
+            reply.answer.append(
+                dns.rrset.from_text_list(self.zone, 60, "IN", "NS", [f"{one}." for one in self.nameservers])
+            )
         return reply
 
 

@@ -22,7 +22,7 @@ from pdm_service.allocator import Allocator, Verdict
 from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.byo import Byo, Commit
-from pdm_service.errors import InvalidAddress, InvalidBody, InvalidQuery, MissingAddress, NotFound
+from pdm_service.errors import InvalidAddress, InvalidBody, InvalidQuery, MissingAddress
 from pdm_service.guard import Guard
 from pdm_service.model import Mode
 from pdm_service.pools import PoolStatus
@@ -183,12 +183,8 @@ def _looking(allocator: Allocator, byo: Byo, tell: Tell) -> list[HTTPRouteHandle
 
     @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503))
     async def allocation(fqdn: FromPath[str]) -> AllocationReply:
-        try:
-            return tell(await allocator.find(fqdn))
-        except NotFound:
-            if (claim := await byo.find(names.domain(fqdn))) is None:
-                raise
-            return tell(claim)
+        name = names.domain(fqdn)
+        return tell(await byo.find(name) if byo.concerns(name) else await allocator.find(name))
 
     @get("/v1/allocations/{fqdn:str}/events", responses=told(400, 404, 422, 503))
     async def events(

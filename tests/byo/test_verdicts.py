@@ -31,7 +31,9 @@ def prober(tree: Tree, **more: object) -> Prober:
     return Prober(**settings)
 
 
-async def look(one: Prober, domain: str, wanted: tuple[str, ...] = PLATFORM_NAMES) -> tuple[Observation, Report, Memory]:
+async def look(
+    one: Prober, domain: str, wanted: tuple[str, ...] = PLATFORM_NAMES
+) -> tuple[Observation, Report, Memory]:
     start = monotonic()
     seen = await one.round().look(domain, wanted, NOW)
     assert monotonic() - start < ROUND_SECONDS + 1
@@ -203,9 +205,7 @@ def a_parent(tree: Tree, made: list[Faulty], zone: str, behave: faulty.Behaviour
         (faulty.upward, "upward"), (faulty.slow(2), "nodata"), (faulty.well, "nodata"),
     ],
 )  # fmt: skip
-async def test_parent(
-    tree: Tree, parents: list[Faulty], domain: str, behave: faulty.Behaviour, state: str
-) -> None:
+async def test_parent(tree: Tree, parents: list[Faulty], domain: str, behave: faulty.Behaviour, state: str) -> None:
     """A parent's server that is of no use is told, and the others decide."""
     good = a_parent(tree, parents, domain, faulty.well)
     bad = a_parent(tree, parents, domain, behave)
