@@ -17,7 +17,7 @@ from pdm_service.delegation import Memory, Report
 
 T = TypeVar("T")
 
-_LEASE = timedelta(seconds=30)
+_LEASE = timedelta(seconds=15)
 _UNWATCHED_KEPT = timedelta(days=1)
 
 

@@ -232,6 +232,10 @@ class Tree:
     def old_patch(self, domain: str, *rrsets: dict) -> None:
         Zones(self.old).patch(domain, list(rrsets))
 
+    def forget_old(self, domain: str) -> None:
+        """Have the old provider serve a domain no more."""
+        Zones(self.old).delete(domain)
+
     def hints(self) -> str:
         return f"{ROOT_NAME}={self.root.addresses[0]}"
 
