@@ -45,8 +45,7 @@ _TAKEN = {"A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV", "NS", "HTTPS", "SOA"}
 def questions(domain: str) -> list[tuple[str, str]]:
     """Return the names and types that are asked for; an address question also finds a CNAME and a delegation."""
     found = [(domain, rtype) for rtype in _APEX]
-    found += [(f"{label}.{domain}", rtype) for label in ("www", "mail") for rtype in ("A", "AAAA")]
-    found += [(f"{label}.{domain}", "A") for label in _HOSTS if label not in {"www", "mail"}]
+    found += [(f"{label}.{domain}", rtype) for label in _HOSTS for rtype in ("A", "AAAA")]
     found += [(f"{label}.{domain}", "A") for label in ("autodiscover", "autoconfig", "mta-sts")]
     found += [(f"{label}.{domain}", "TXT") for label in ("_dmarc", "_mta-sts", "_acme-challenge")]
     found += [(f"{label}._domainkey.{domain}", "TXT") for label in _DKIM]

@@ -68,6 +68,12 @@ def pool() -> str:
 
 
 @pytest.fixture
+def domain() -> str:
+    """A customer's domain in the tree."""
+    return f"c{uuid.uuid4().hex[:10]}.zz"
+
+
+@pytest.fixture
 def database_url(postgres: Postgres, template: str) -> Iterator[str]:
     name = f"pdm_{uuid.uuid4().hex[:12]}"
     postgres.create_database(name, template=template)

@@ -200,11 +200,12 @@ class Tree:
         *,
         only: int | None = None,
         ttl: int = NS_TTL,
+        ds_ttl: int = DS_TTL,
     ) -> None:
         """Write NS and DS of a domain at the TLD's servers, or at one of them; no nameservers: take it away."""
         change = [
             rr(domain, "NS", *(f"{name}." for name in nameservers), ttl=ttl),
-            rr(domain, "DS", *ds, ttl=DS_TTL),
+            rr(domain, "DS", *ds, ttl=ds_ttl),
         ]
         for number, server in enumerate(self.tlds):
             if only in {None, number}:

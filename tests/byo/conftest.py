@@ -1,7 +1,6 @@
 """A service that serves customers' domains from the tree, and a domain of a customer's."""
 
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,11 +143,6 @@ def api(new_byo_service: Callable[..., Service], tree: Tree, customer: str, regi
     made = Byo(new_byo_service(**at(registrar)).start(), tree, customer)
     made.credential = {"registrar": registrar.about.name, "registrarToken": registrar.token}
     return made
-
-
-@pytest.fixture
-def domain() -> str:
-    return f"c{uuid.uuid4().hex[:10]}.zz"
 
 
 @pytest.fixture
