@@ -7,7 +7,7 @@ from time import monotonic
 
 import msgspec
 
-from bench import check, growth, process, publish, reserve
+from bench import check, growth, process, publish, reserve, watch
 from bench.measure import QUICK, Effort, progress, table
 from bench.stack import started
 
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "publish": publish.measure,
     "growth": growth.measure,
     "process": process.measure,
+    "watch": watch.measure,
 }
 
 

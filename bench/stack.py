@@ -163,7 +163,7 @@ class Stack:
         self.postgres.create_database(name, template=_TEMPLATE if migrated else None)
         return self.postgres.dsn(name)
 
-    def service(self, database_url: str, *pools: str) -> Program:
+    def service(self, database_url: str, *pools: str, **more: str) -> Program:
         """Return the service as it is in production, but audits are far away."""
         port = free_port()
         environment = {
@@ -175,6 +175,7 @@ class Stack:
             "PDM_NAMESERVERS": ",".join(NAMESERVERS),
             "PDM_NAMESERVER_ADDRESSES": f"127.0.0.1:{self.powerdns.dns_port}",
             "PDM_AUDIT_INTERVAL": "12h",
+            **more,
         }
         return Program([PDM, "serve"], environment, self.directory / f"pdm-{port}.log")
 

@@ -71,6 +71,7 @@ class Watch:
         self._metrics = metrics
         self._looks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._more = False
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -82,7 +83,10 @@ class Watch:
             while True:
                 self._wake.clear()
                 try:
-                    for turn in await self._watches.due(_AT_ONCE - len(self._looks)):
+                    free = _AT_ONCE - len(self._looks)
+                    turns = await self._watches.due(free)
+                    self._more = len(turns) == free
+                    for turn in turns:
                         task = asyncio.create_task(self._turn(turn))
                         self._looks.add(task)
                         task.add_done_callback(self._ended)
@@ -97,9 +101,9 @@ class Watch:
             await asyncio.gather(*self._looks, counting, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if len(self._looks) >= _AT_ONCE:
-            self._wake.set()
         self._looks.discard(task)
+        if self._more:
+            self._wake.set()  # a place is free, and somebody may be waiting for it
 
     async def _turn(self, turn: Turn) -> None:
         try:

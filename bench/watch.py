@@ -1,0 +1,67 @@
+"""What it costs to watch 200 delegations that wait for their customers, at the default pace of the first minute."""
+
+import re
+import time
+import urllib.request
+
+import httpx
+
+from bench.measure import Effort, Line, progress
+from bench.stack import Program, Stack
+from pdm_service.dev.servers import wait_until
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, Tree, Zones, rr
+
+_DOMAINS = 200
+_WINDOW_SECONDS = 30.0
+
+
+def measure(stack: Stack, effort: Effort) -> list[Line]:
+    """Count questions and processor time over half a minute, on a DNS tree of real servers."""
+    tree = Tree(stack.directory, stack.postgres)
+    rates, loads, sizes = [], [], []
+    try:
+        tree.start()
+        domains = [f"w{number}.{TLD}" for number in range(_DOMAINS)]
+        for server in tree.tlds:
+            delegations = [rr(one, "NS", *(f"{name}." for name in OLD_NAMES), ttl=2) for one in domains]
+            Zones(server).patch(TLD, delegations)
+        for run in range(min(2, effort.runs)):
+            progress(f"watch: run {run + 1}")
+            program = stack.service(stack.database(), "watch.test", **_settings(tree))
+            with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
+                for one in domains:
+                    client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
+                if not wait_until(lambda: _counted(program, "looks") >= _DOMAINS, 60):
+                    raise RuntimeError("not all domains were looked at")
+                before, cpu, looks = _counted(program, "queries"), program.cpu_seconds(), _counted(program, "looks")
+                time.sleep(_WINDOW_SECONDS)
+                asked = _counted(program, "queries") - before
+                rates.append(asked / _WINDOW_SECONDS)
+                loads.append(100 * (program.cpu_seconds() - cpu) / _WINDOW_SECONDS)
+                sizes.append(asked / (_counted(program, "looks") - looks))
+    finally:
+        tree.stop()
+    note = f"{_DOMAINS} domains, each looked at every 15 s; after an hour it is every 15 minutes, after a day hourly"
+    return [
+        Line(what="watch 200 domains, first minute", unit="queries/s", ours=rates, bound=None, note=note),
+        Line(what="  a look", unit="queries", ours=sizes, bound=200),
+        Line(what="  processor", unit="% of a core", ours=loads, bound=100),
+    ]
+
+
+def _settings(tree: Tree) -> dict[str, str]:
+    hosts = zip(PLATFORM_NAMES, tree.ours.addresses, strict=True)
+    return {
+        "PDM_DNS_ROOT_HINTS": tree.hints(),
+        "PDM_DNS_ALLOW_PRIVATE": "yes",
+        "PDM_NAMESERVERS": ",".join(PLATFORM_NAMES),
+        "PDM_NAMESERVER_ADDRESSES": ",".join(f"{name}={address}" for name, address in hosts),
+        "PDM_RDAP_URL": "none",
+    }
+
+
+def _counted(program: Program, what: str) -> float:
+    with urllib.request.urlopen(f"{program.url}/metrics") as reply:
+        text = reply.read().decode()
+    name = {"queries": r"pdm_dns_queries_total", "looks": r"pdm_delegation_looks_total\{[^}]*\}"}[what]
+    return sum(float(value) for value in re.findall(rf"^{name} (\S+)$", text, re.MULTILINE))
