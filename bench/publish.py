@@ -16,8 +16,8 @@ from bench.measure import Effort, Line, progress
 from bench.stack import ADDRESS, NAMESERVERS, Stack
 from pdm_service import zone
 from pdm_service.dev.servers import PowerDNS
+from pdm_service.model import RRset
 from pdm_service.powerdns import _change, _words
-from pdm_service.zone import RRset
 
 _POOL = "publish.test"
 _AT_ONCE = 32

@@ -3,6 +3,7 @@
 import re
 import time
 import urllib.request
+from functools import partial
 
 import httpx
 
@@ -31,7 +32,7 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
             with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
                 for one in domains:
                     client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
-                if not wait_until(lambda: _counted(program, "looks") >= _DOMAINS, 60):
+                if not wait_until(partial(_all_looked_at, program), 60):
                     raise RuntimeError("not all domains were looked at")
                 before, cpu, looks = _counted(program, "queries"), program.cpu_seconds(), _counted(program, "looks")
                 time.sleep(_WINDOW_SECONDS)
@@ -58,6 +59,10 @@ def _settings(tree: Tree) -> dict[str, str]:
         "PDM_NAMESERVER_ADDRESSES": ",".join(f"{name}={address}" for name, address in hosts),
         "PDM_RDAP_URL": "none",
     }
+
+
+def _all_looked_at(program: Program) -> bool:
+    return _counted(program, "looks") >= _DOMAINS
 
 
 def _counted(program: Program, what: str) -> float:

@@ -2,7 +2,8 @@
 
 Reading order: `model` (what an allocation is), `allocator` (the verbs), `store` (each
 transition is one SQL statement), `publisher` (makes DNS equal to what is stored),
-`zone` (what DNS should look like), `api` (HTTP).
+`zone` (what DNS should look like), `api` (HTTP); for customers' domains `byo`, `flip`,
+`watch`, `preflight`.
 """
 
 __version__ = "0.1.0"

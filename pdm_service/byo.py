@@ -187,6 +187,8 @@ class Byo:
         sovereign = names.domain(order.sovereign_fqdn) if order.sovereign_fqdn else None
         token_digest = tokens.digest(order.token)
         held = await self._of_token(order.fqdn, token_digest)
+        if held is not None and held.mode is Mode.POOL:  # of a pool domain that is not one any more
+            return await self._allocator.commit(order.fqdn, order.token, order.addresses, order.sovereign_fqdn, actor)
         if held is not None and not held.is_claim:
             refusal = refused_commit(held, token_matches=True, addresses=addresses, sovereign_fqdn=sovereign)
             if refusal:
@@ -262,6 +264,8 @@ class Byo:
         """
         token_digest = tokens.digest(token) if token else None
         held = await self._store.find(fqdn)
+        if held is not None and held.mode is Mode.POOL:  # of a pool domain that is not one any more
+            return await self._allocator.release(fqdn, token, actor)
         if held is None or (token_digest and not tokens.matches(held, token_digest)):
             claim = await self._claim_to_release(fqdn, token_digest, held)
             withdrawn = await self._claims.withdraw(claim.id, actor)
@@ -309,8 +313,8 @@ class Byo:
             raise StillDelegated(f"it cannot be found out whether {held.fqdn} still points here; try again, or force")
         if any(set(view.nameservers) & set(report.nameservers) for view in told):
             raise StillDelegated(
-                f"{held.fqdn} still points here: remove its DS, wait until that has passed, set other nameservers (or use "
-                "rollback), then release it; force takes the zone away at once"
+                f"{held.fqdn} still points here: remove its DS, wait until that has passed, set other nameservers (or "
+                "use rollback), then release it; force takes the zone away at once"
             )
         if not set(report.ds) & set(held.ds):
             return
@@ -324,7 +328,7 @@ class Byo:
     async def roll_back(
         self, fqdn: str, token: str | None, registrar: str | None, registrar_token: str | None, actor: Actor
     ) -> Allocation:
-        """Give a domain its former nameservers back; raises NotFound, TokenMismatch and what `Flips.roll_back` names."""
+        """Give a domain its former nameservers back; raises NotFound, TokenMismatch, and as `Flips.roll_back`."""
         held = await self._store.find(fqdn)
         if held is None or held.state is not State.ACTIVE or held.mode is not Mode.BYO_API:
             raise NotFound(f"there is no active domain {fqdn} whose nameservers the service has changed")

@@ -159,7 +159,8 @@ class Changes:
                 needed AS (
                     UPDATE allocations a
                        SET needs = CASE WHEN $2 IN ('done', 'pending') THEN NULL ELSE 'registrar-token' END
-                      FROM change WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback', 'ds')),
+                      FROM change
+                     WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback', 'ds')),
                 noted AS (
                     INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
                     SELECT fqdn, allocation_id, kind || '-' || $2, 'registrar', 'active', 'active', $4 FROM change)

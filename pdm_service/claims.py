@@ -268,7 +268,8 @@ _TAKE: LiteralString = """
 """
 _EVICT: LiteralString = """
     WITH holder AS (
-        DELETE FROM allocations WHERE fqdn = $1 AND proof = 'transition' AND state = 'active' RETURNING fqdn, id, state),
+        DELETE FROM allocations WHERE fqdn = $1 AND proof = 'transition' AND state = 'active'
+        RETURNING fqdn, id, state),
     rivals AS (
         DELETE FROM claims WHERE span && $3 AND id <> $2 RETURNING fqdn, id, 'reserved' AS state),
     cleared AS (DELETE FROM orphans WHERE fqdn = $1)

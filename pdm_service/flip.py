@@ -239,23 +239,20 @@ class Flips:
     async def _standing(self, held: Allocation, adapter: Registrar, secret: str, kind: Kind) -> Standing:
         """Find out how the last change of nameservers ended, by reading alone; raises RegistrarError."""
         last = await self._changes.last(held.id, "nameservers", "rollback")
-        if last is None or last.outcome == "failed" or (last.settled and last.kind != kind):
-            return "go"
-        if last.settled:
-            return "done"
+        if last is None or last.settled:
+            return "done" if last and (last.outcome, last.kind) == ("done", kind) else "go"
         now = await adapter.get_nameservers(secret, held.fqdn, within=_LOOK_SECONDS)
         if now == last.wanted:
             await self._changes.note(last, "done", problem="read back at the registrar")
             return "done" if last.kind == kind else "go"
+        failed: str | None = "it was not on record at the registrar afterwards"
         if last.operation is not None and isinstance(adapter, Follows):
             failed = await self._progress(adapter, held.fqdn, secret, last.operation)
-            if failed is None:
-                return "wait"
-            await self._changes.note(last, "failed", problem=failed)
-            return "go"
-        if last.age < (_SETTLING_ASYNC if adapter.about.asynchronous else _SETTLING):
+        elif last.age < (_SETTLING_ASYNC if adapter.about.asynchronous else _SETTLING):
+            failed = None
+        if failed is None:
             return "wait"
-        await self._changes.note(last, "failed", problem="it was not on record at the registrar afterwards")
+        await self._changes.note(last, "failed", problem=failed)
         return "go"
 
     async def _progress(self, adapter: Follows, fqdn: str, secret: str, operation: str) -> str | None:

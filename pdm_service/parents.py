@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from pdm_service.model import RRset
 from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
 from pdm_service.worklist import Lease, Worklist
-from pdm_service.zone import RRset
 
 _BATCH = 100
 _WRITER_SECONDS = 8.0

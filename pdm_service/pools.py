@@ -11,6 +11,7 @@ import msgspec
 from pdm_service import logs, names, zone
 from pdm_service.errors import StoreUnavailable
 from pdm_service.metrics import Metrics
+from pdm_service.model import RRset
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.signals import Signals
@@ -98,7 +99,7 @@ class PoolZones:
     async def _make(self, name: str) -> tuple[list[str], list[str]]:
         """Make the pool zone as it should be; return what was changed, and what only a person can mend."""
         hosts = tuple(f"{nameserver}." for nameserver in self._nameservers)
-        apex = zone.RRset(name=name, type="NS", ttl=zone.TTL_SECONDS, contents=hosts)
+        apex = RRset(name=name, type="NS", ttl=zone.TTL_SECONDS, contents=hosts)
         glue, problems = await self._addresses_within(name)
         seen = await self._powerdns.zone(name, rrset=name)
         if seen is not None and not seen.rrsets and await self._is_half_made(name):
@@ -140,7 +141,7 @@ class PoolZones:
         seen = await self._powerdns.zone(name)
         return seen is not None and not seen.rrsets and not await self._powerdns.ds(name)
 
-    async def _addresses_within(self, name: str) -> tuple[list[zone.RRset], list[str]]:
+    async def _addresses_within(self, name: str) -> tuple[list[RRset], list[str]]:
         """Return address RRsets for nameservers that lie in the zone itself, and whose are unknown."""
         inside = [host for host in self._nameservers if names.covers(name.removesuffix("."), host)]
         known: dict[tuple[str, str], list[str]] = {}
@@ -148,7 +149,7 @@ class PoolZones:
             rtype = "A" if ip_address(server.address).version == 4 else "AAAA"
             known.setdefault((server.name, rtype), []).append(server.address)
         rrsets = [
-            zone.RRset(name=f"{host}.", type=rtype, ttl=zone.TTL_SECONDS, contents=tuple(dict.fromkeys(addresses)))
+            RRset(name=f"{host}.", type=rtype, ttl=zone.TTL_SECONDS, contents=tuple(dict.fromkeys(addresses)))
             for (host, rtype), addresses in known.items()
             if host in inside
         ]
@@ -165,7 +166,7 @@ class PoolZones:
         """
         wanted = await self._worklist.published_in(domain)
         seen = await self._powerdns.zone(f"{domain}.")
-        found: dict[str, dict[str, zone.RRset]] = {}
+        found: dict[str, dict[str, RRset]] = {}
         for rrset in seen.sets() if seen else ():
             if rrset.type in {"NS", "DS"} and rrset.name != f"{domain}.":
                 found.setdefault(rrset.name.removesuffix("."), {})[rrset.type] = rrset
@@ -196,7 +197,7 @@ class PoolZones:
             logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})
 
 
-def _with_short_minimum(name: str, soa: zone.RRset | None, primary: str) -> zone.RRset:
+def _with_short_minimum(name: str, soa: RRset | None, primary: str) -> RRset:
     """Return the SOA with a negative TTL that is not too long; everything else in it stays."""
     if soa is None:
         return zone.soa(name, f"{primary}.")

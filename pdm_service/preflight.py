@@ -219,7 +219,8 @@ def _ds_recent(facts: Facts) -> Iterable[Finding]:
     until = facts.ds_gone_at + timedelta(seconds=facts.ds_ttl)
     if until > facts.now:
         yield _block(
-            "BYO-DS-RECENT", f"the DS was there until lately; resolvers may know it until {until:%Y-%m-%d %H:%M:%S} UTC",
+            "BYO-DS-RECENT",
+            f"the DS was there until lately; resolvers may know it until {until:%Y-%m-%d %H:%M:%S} UTC",
             f"wait until {until:%H:%M:%S} UTC",
         )  # fmt: skip
 
@@ -379,8 +380,8 @@ def _noop(facts: Facts) -> Iterable[Finding]:
         return  # our own change, which the parent zone does not show yet
     yield _block(
         "BYO-REGISTRAR-DIFFERS",
-        f"the registrar has {', '.join(registered)} on record, but the parent zone names {', '.join(facts.delegated_to)}: "
-        "this account may not be the one that controls the domain",
+        f"the registrar has {', '.join(registered)} on record, but the parent zone names "
+        f"{', '.join(facts.delegated_to)}: this account may not be the one that controls the domain",
         "wait if you have just changed them; else use a token of the registrar that has the domain",
     )
 

@@ -39,7 +39,7 @@ class Rdap:
     """RDAP servers, as IANA lists them, or one for all."""
 
     def __init__(self, base: str | None) -> None:
-        """`base` is a server to ask for every domain, "" to ask none, None for IANA's list."""
+        """Open nothing yet. `base` is a server to ask for every domain, "" to ask none, None for IANA's list."""
         self._base = base
         self._client: httpx.AsyncClient | None = None
         self._servers: dict[str, str] = {}

@@ -7,8 +7,10 @@ middle, the next one comes to the same.
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from random import uniform
+from time import monotonic
 
 import msgspec
 
@@ -134,9 +136,10 @@ class Watch:
         turn = await self._watches.take(fqdn, self._first * _FRESH if found else timedelta())
         if turn is not None:
             await self._look(turn, ROUND_SECONDS)
-        end = asyncio.get_running_loop().time() + ROUND_SECONDS
-        while (found := await self._watches.known(fqdn)) is None and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(0.1)  # another replica looks
+        end = monotonic() + ROUND_SECONDS
+        with self._signals.awaiting(fqdn) as event:
+            while (found := await self._watches.known(fqdn)) is None and monotonic() < end:
+                await until(event, 0.5)  # somebody else looks, perhaps another replica
         if found is None:
             raise StoreUnavailable("the delegation is being looked at; ask again shortly")
         return found
@@ -181,10 +184,8 @@ class Watch:
         return Looked(observation=observation, report=report, memory=memory)
 
     async def _give_up(self, turn: Turn) -> None:
-        try:
+        with suppress(StoreUnavailable):  # it ends by itself
             await self._watches.give_up(turn)
-        except StoreUnavailable:
-            pass  # it ends by itself
 
     async def _conclude(self, turn: Turn, round_: Round, seen: Observation, report: Report, memory: Memory) -> None:
         """Act on what was seen."""

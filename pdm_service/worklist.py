@@ -228,7 +228,8 @@ class Worklist:
             row = await connection.fetchrow(
                 """
                 SELECT count(*) AS pending,
-                       coalesce(extract(epoch FROM now() - min(greatest(dns_updated_at, not_before))), 0)::float8 AS oldest
+                       coalesce(extract(epoch FROM now() - min(greatest(dns_updated_at, not_before))), 0)::float8
+                           AS oldest
                   FROM allocations
                  WHERE dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
                 """

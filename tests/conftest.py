@@ -14,7 +14,7 @@ from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.service import Service
-from tests.tree import tree as tree
+from tests.tree import Tree, may_bind
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +65,16 @@ def new_powerdns(directory: Path, postgres: Postgres, *, caches: bool = False) -
 @pytest.fixture
 def pool() -> str:
     return f"p{uuid.uuid4().hex[:8]}.test"
+
+
+@pytest.fixture(scope="session")
+def tree(directory: Path, postgres: Postgres) -> Iterator[Tree]:
+    """The DNS tree, for all tests that leave its servers alone."""
+    if not may_bind():
+        pytest.skip("a DNS tree needs port 53 of loopback addresses, which only root may bind here")
+    made = Tree(directory, postgres)
+    yield made.start()
+    made.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ the TLD have the same keys, so that they may disagree without being bogus.
 
 import random
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dns.flags
@@ -16,7 +16,6 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import httpx
-import pytest
 
 from pdm_service.dev.process import account, spawn
 from pdm_service.dev.servers import Postgres, PowerDNS, Resolver, free_port, load_schema
@@ -267,12 +266,3 @@ def may_bind() -> bool:
         except OSError:
             return False
     return True
-
-
-@pytest.fixture(scope="session")
-def tree(directory: Path, postgres: Postgres) -> Iterator[Tree]:
-    if not may_bind():
-        pytest.skip("a DNS tree needs port 53 of loopback addresses, which only root may bind here")
-    made = Tree(directory, postgres)
-    yield made.start()
-    made.stop()

@@ -35,7 +35,7 @@ def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell)
 
     @get("/v1/delegations/{domain:str}", responses=told(400, 422, 503))
     async def delegation(
-        domain: FromPath[str], fresh: Annotated[bool, QueryParameter(required=False)] = False
+        domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
         return _delegation(await watch.known(names.domain(domain), fresh=fresh))
 

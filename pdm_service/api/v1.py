@@ -18,13 +18,13 @@ from litestar.types import Scope
 from msgspec.json import Encoder
 
 from pdm_service import names, reserved
-from pdm_service.allocator import Allocator, Verdict
+from pdm_service.allocator import Allocator, Held, Verdict
 from pdm_service.api.problems import told
 from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
 from pdm_service.byo import Byo, Commit
 from pdm_service.errors import InvalidAddress, InvalidBody, InvalidQuery, MissingAddress
 from pdm_service.guard import Guard
-from pdm_service.model import Mode
+from pdm_service.model import Allocation, Mode
 from pdm_service.pools import PoolStatus
 from pdm_service.store import Actor, Filter, place_of
 from pdm_service.wire import (
@@ -68,20 +68,7 @@ def handlers(allocator: Allocator, byo: Byo, tell: Tell) -> list[HTTPRouteHandle
 
     @post("/v1/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503))
     async def reserve(data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None) -> AllocationReply:
-        more: Terms = {
-            "created_by": data.created_by,
-            "ttl_seconds": data.ttl_seconds,
-            "key": idempotency_key,
-            "actor": actor(),
-        }
-        if data.mode == "pool":
-            pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
-            _unwanted(data.mode, domain=data.domain)
-            held = await allocator.reserve(pool, label, **more)
-        else:
-            (domain,) = _required(domain=data.domain)
-            _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
-            held = await byo.reserve(Mode(data.mode), domain, **more)
+        held = await _reserved(allocator, byo, data, idempotency_key)
         return tell(held.allocation, held.token)
 
     @post("/v1/renew", status_code=200, responses=told(*_HELD))
@@ -93,50 +80,27 @@ def handlers(allocator: Allocator, byo: Byo, tell: Tell) -> list[HTTPRouteHandle
     @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply))
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        addresses = _addresses(data)
-        if not byo.concerns(fqdn):
-            allocation = await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
-            return committed(allocation, tell)
-        order = Commit(
-            fqdn=fqdn,
-            token=data.reservation_token,
-            addresses=addresses,
-            sovereign_fqdn=data.sovereign_fqdn,
-            registrar=data.registrar,
-            registrar_token=data.registrar_token,
-            acknowledged=tuple(data.acknowledge),
-            imports=tuple((one.name, one.type) for one in data.imports),
-        )
-        return committed(await byo.commit(order, actor()), tell)
+        return committed(await _committed(allocator, byo, fqdn, data), tell)
 
     @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply))
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        return await _released(fqdn, data)
+        allocation, free = await _released(allocator, byo, fqdn, data)
+        return Response(tell(allocation), status_code=200 if free else 202)
 
     @delete(
         "/v1/allocations/{fqdn:str}", status_code=200, responses=told(400, 404, 409, 422, 503, late=AllocationReply)
     )
     async def release_by_name(
-        fqdn: FromPath[str], force: Annotated[bool, QueryParameter(required=False)] = False
+        fqdn: FromPath[str], *, force: Annotated[bool, QueryParameter(required=False)] = False
     ) -> Response[AllocationReply]:
-        return await _released(names.domain(fqdn), ReleaseRequest(force=force))
-
-    async def _released(fqdn: str, data: ReleaseRequest) -> Response[AllocationReply]:
-        if byo.concerns(fqdn):
-            allocation, free = await byo.release(
-                fqdn,
-                data.reservation_token,
-                force=data.force,
-                registrar=data.registrar,
-                registrar_token=data.registrar_token,
-                actor=actor(),
-            )
-        else:
-            allocation, free = await allocator.release(fqdn, data.reservation_token, actor())
+        allocation, free = await _released(allocator, byo, names.domain(fqdn), ReleaseRequest(force=force))
         return Response(tell(allocation), status_code=200 if free else 202)
 
     return [check, reserve, renew, commit, release, release_by_name, *_looking(allocator, byo, tell)]
+
+
+# --- which verbs: a pool name's, or those of a customer's domain ----------------------------------------
 
 
 class Terms(TypedDict):
@@ -146,6 +110,52 @@ class Terms(TypedDict):
     ttl_seconds: int | None
     key: str | None
     actor: Actor
+
+
+async def _reserved(allocator: Allocator, byo: Byo, data: ReserveRequest, key: str | None) -> Held:
+    more: Terms = {
+        "created_by": data.created_by,
+        "ttl_seconds": data.ttl_seconds,
+        "key": key,
+        "actor": actor(),
+    }
+    if data.mode == "pool":
+        pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
+        _unwanted(data.mode, domain=data.domain)
+        return await allocator.reserve(pool, label, **more)
+    (domain,) = _required(domain=data.domain)
+    _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
+    return await byo.reserve(Mode(data.mode), domain, **more)
+
+
+async def _committed(allocator: Allocator, byo: Byo, fqdn: str, data: CommitRequest) -> Allocation:
+    addresses = _addresses(data)
+    if not byo.concerns(fqdn):
+        return await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
+    order = Commit(
+        fqdn=fqdn,
+        token=data.reservation_token,
+        addresses=addresses,
+        sovereign_fqdn=data.sovereign_fqdn,
+        registrar=data.registrar,
+        registrar_token=data.registrar_token,
+        acknowledged=tuple(data.acknowledge),
+        imports=tuple((one.name, one.type) for one in data.imports),
+    )
+    return await byo.commit(order, actor())
+
+
+async def _released(allocator: Allocator, byo: Byo, fqdn: str, data: ReleaseRequest) -> tuple[Allocation, bool]:
+    if not byo.concerns(fqdn):
+        return await allocator.release(fqdn, data.reservation_token, actor())
+    return await byo.release(
+        fqdn,
+        data.reservation_token,
+        force=data.force,
+        registrar=data.registrar,
+        registrar_token=data.registrar_token,
+        actor=actor(),
+    )
 
 
 def _required(**fields: str | None) -> list[str]:

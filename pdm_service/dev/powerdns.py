@@ -62,7 +62,14 @@ class PowerDNS(Process):
     name = "pdns_server"
 
     def __init__(
-        self, directory: Path, postgres_dsn: str, api_port: int, dns_port: int, *, api_key: str, caches: bool = False,
+        self,
+        directory: Path,
+        postgres_dsn: str,
+        api_port: int,
+        dns_port: int,
+        *,
+        api_key: str,
+        caches: bool = False,
         addresses: Sequence[str] = ("127.0.0.1",),
     ) -> None:
         super().__init__(directory)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Self
 
 from tests.byo.conftest import Byo
 from tests.dns_view import secure
@@ -27,7 +28,7 @@ class Witness:
                 self.wrong.append((rcode, found))
             self._stop.wait(0.05)
 
-    def __enter__(self) -> "Witness":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

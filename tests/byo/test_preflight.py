@@ -86,7 +86,7 @@ def test_what_changed_between_validate_and_commit(
     assert "BYO-OLD-MAIL" in codes(api.flip().json())
 
 
-def test_nameservers_of_ours_that_do_not_serve(new_byo_service, tree: Tree, customer: str, registrar: Server) -> None:  # noqa: ANN001
+def test_nameservers_of_ours_that_do_not_serve(new_byo_service, tree: Tree, customer: str, registrar: Server) -> None:
     """A flip is refused while one of the platform's own nameservers does not serve the prepared zone."""
     good, bad = tree.ours.addresses[0], tree.old.addresses[0]
     settings = {"PDM_NAMESERVER_ADDRESSES": f"ns1.platform.zz={good}", "PDM_DNS_ADDRESSES": f"ns2.platform.zz={bad}"}

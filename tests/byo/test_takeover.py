@@ -16,7 +16,7 @@ def looked_again(byo: Byo, times: int = 2) -> None:
     for _ in range(times):
         before = byo.delegation()["checkedAt"]
         byo.service.execute("UPDATE watches SET due_at = now()")
-        eventually(lambda: byo.delegation()["checkedAt"] != before, 15)
+        eventually(lambda then=before: byo.delegation()["checkedAt"] != then, 15)
 
 
 def stranger(byo: Byo, domain: str | None = None) -> Byo:

@@ -1,11 +1,15 @@
 """The pre-flight: each check finds what it is for, with its code and severity, and nothing else."""
 
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
 
+from pdm_service.delegation import Phase
+from pdm_service.model import Proof
 from pdm_service.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
 from pdm_service.preflight import Facts, allows, blocking, judge, special_use
 from pdm_service.wire import Finding
@@ -186,3 +190,12 @@ def test_caa_of_several_records() -> None:
     )
     assert allows(caa, ["letsencrypt.org"])
     assert not allows(caa, ["b.org"])
+
+
+def test_document() -> None:
+    """The document has every code that the pre-flight may tell, every phase and every proof."""
+    document = (Path(__file__).parents[2] / "docs" / "byo.md").read_text("utf-8")
+    every = {one.code for row in ROWS for one in judge(replace(CLEAN, **row[1]))}
+    assert every | {"BYO-OLD-LAME"} == set(re.findall(r"^\| `(BYO-[A-Z-]+)`", document, re.MULTILINE))
+    words = [*get_args(Phase), *(proof.value for proof in Proof)]
+    assert [word for word in words if f"| `{word}` |" not in document] == []

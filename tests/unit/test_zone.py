@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from pdm_service import zone
-from pdm_service.model import Allocation, DnsState, Mode, State
-from pdm_service.zone import Observed, Patch, Replace, RRset
+from pdm_service.model import Allocation, DnsState, Mode, RRset, State
+from pdm_service.zone import Observed, Patch, Replace
 
 ID = UUID("11111111-2222-4333-8444-555555555555")
 HOSTS = ("ns1.platform.test", "ns2.platform.test")
