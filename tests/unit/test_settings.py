@@ -54,11 +54,25 @@ def start(**more: str) -> subprocess.CompletedProcess[str]:
         ("pool_registrar", None),
         ("pool_registrar_token", None),
         ("pool_ds_delay", timedelta(days=2)),
+        ("dns_port", 53),
+        ("dns_addresses", ()),
+        ("dns_allow_private", False),
+        ("delegation_interval", timedelta(seconds=15)),
+        ("clock_ahead", timedelta()),
+        ("rdap_url", None),
+        ("acme_issuers", ("letsencrypt.org",)),
     ],
 )
 def test_default_of_a_variable(field: str, expected: object) -> None:
     """With the required variables alone every other setting has the contract's default."""
     assert expected == getattr(read(REQUIRED), field)
+
+
+def test_root_servers() -> None:
+    """Without a setting looks begin at IANA's thirteen root servers, each by IPv4 and IPv6."""
+    hints = read(REQUIRED).root_hints
+    assert {hint.name for hint in hints} == {f"{letter}.root-servers.net" for letter in "abcdefghijklm"}
+    assert len({hint.address for hint in hints}) == 26
 
 
 @pytest.mark.parametrize(
@@ -101,6 +115,17 @@ def test_default_of_a_variable(field: str, expected: object) -> None:
         ("PDM_REGISTRAR_OVH_ENDPOINT", "OVH-CA", "ovh_endpoint", "ovh-ca"),
         ("PDM_REGISTRAR_NAMECHEAP_CLIENT_IP", "192.0.2.1", "namecheap_client_ip", "192.0.2.1"),
         ("PDM_POOL_DS_DELAY", "1d", "pool_ds_delay", timedelta(days=1)),
+        ("PDM_DNS_ROOT_HINTS", "a.root.test=192.0.2.1", "root_hints", (Nameserver("a.root.test", "192.0.2.1", 53),)),
+        ("PDM_DNS_ROOT_HINTS", "none", "root_hints", ()),
+        ("PDM_DNS_PORT", "5300", "dns_port", 5300),
+        ("PDM_DNS_ADDRESSES", "ns.x.test=192.0.2.1:54", "dns_addresses", (Nameserver("ns.x.test", "192.0.2.1", 54),)),
+        ("PDM_DNS_ALLOW_PRIVATE", "Yes", "dns_allow_private", True),
+        ("PDM_DELEGATION_INTERVAL", "1s", "delegation_interval", timedelta(seconds=1)),
+        ("PDM_CLOCK_AHEAD", "2h", "clock_ahead", timedelta(hours=2)),
+        ("PDM_CLOCK_AHEAD", "0s", "clock_ahead", timedelta()),
+        ("PDM_RDAP_URL", "none", "rdap_url", ""),
+        ("PDM_RDAP_URL", "https://rdap.test/", "rdap_url", "https://rdap.test"),
+        ("PDM_ACME_ISSUERS", "pki.test, letsencrypt.org", "acme_issuers", ("pki.test", "letsencrypt.org")),
     ],
 )  # fmt: skip
 def test_variable_with_a_good_value(variable: str, text: str, field: str, expected: object) -> None:
@@ -140,6 +165,14 @@ def test_variable_with_a_good_value(variable: str, text: str, field: str, expect
         ("PDM_POOL_REGISTRAR", "gandi"),
         ("PDM_POOL_REGISTRAR_TOKEN", "a\nb"),
         ("PDM_POOL_DS_DELAY", "0s"),
+        *(("PDM_DNS_ROOT_HINTS", text) for text in ("192.0.2.1", "a.root.test", "a.root.test=x")),
+        *(("PDM_DNS_ADDRESSES", text) for text in ("192.0.2.1", "none")),
+        ("PDM_DNS_PORT", "0"),
+        ("PDM_DNS_ALLOW_PRIVATE", "maybe"),
+        ("PDM_DELEGATION_INTERVAL", "0s"),
+        ("PDM_CLOCK_AHEAD", "soon"),
+        ("PDM_RDAP_URL", "ftp://x"),
+        ("PDM_ACME_ISSUERS", "a_b"),
     ],
 )  # fmt: skip
 def test_variable_with_a_bad_value(variable: str, text: str) -> None:
