@@ -169,8 +169,11 @@ class _Tcp(socketserver.ThreadingTCPServer):
                 with contextlib.suppress(OSError, struct.error, EOFError):
                     (length,) = struct.unpack("!H", _exactly(self.request, 2))
                     wire = faulty.answer(dns.message.from_wire(_exactly(self.request, length)), tcp=True)
-                    if wire is not None:
-                        self.request.sendall(struct.pack("!H", len(wire)) + wire)
+                    if wire is None:
+                        # Silence by TCP is a connection that stays open until the client gives up.
+                        self.request.recv(1)
+                        return
+                    self.request.sendall(struct.pack("!H", len(wire)) + wire)
 
         super().__init__((faulty.address, 53), Handler)
 
