@@ -177,7 +177,7 @@ class Challenge(Reply, kw_only=True):
     """The record that proves a claim, at the domain's present nameservers."""
 
     name: str
-    type: Literal["TXT"] = field(default_factory=lambda: "TXT")
+    type: Literal["TXT"]
     value: str
 
 

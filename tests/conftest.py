@@ -73,8 +73,10 @@ def tree(directory: Path, postgres: Postgres) -> Iterator[Tree]:
     if not may_bind():
         pytest.skip("a DNS tree needs port 53 of loopback addresses, which only root may bind here")
     made = Tree(directory, postgres)
-    yield made.start()
-    made.stop()
+    try:
+        yield made.start()
+    finally:
+        made.stop()
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ class Clock:
     ahead: int | None = None
 
 
-class SignatureError(RegistrarError):
+class SignatureRefused(InvalidCredential):
     """OVH does not take a signature: a wrong secret, or a clock that has moved."""
 
     def __init__(self, meaning: RegistrarError) -> None:
@@ -233,11 +233,11 @@ class Api:
         send = self._http.read if method == "GET" else self._http.write
         try:
             return await send(await self._request(operation, method, path, body), _answer(read), self._until)
-        except SignatureError:
+        except SignatureRefused:
             self._clock.ahead = None
         try:
             return await send(await self._request(operation, method, path, body), _answer(read), self._until)
-        except SignatureError as failure:
+        except SignatureRefused as failure:
             raise failure.meaning from None
 
     async def _request(self, operation: str, method: str, path: str, body: bytes) -> Request:
@@ -279,9 +279,9 @@ def _failure(reply: Reply) -> RegistrarError:
         return rate_limited(reply)
     if reply.status == 400 and error.code == "INVALID_SIGNATURE":
         kind, detail = _FAILURES[error.code]
-        return SignatureError(kind(detail, error.code))
+        return SignatureRefused(kind(detail, error.code))
     if reply.status == 400 and (error.code == "QUERY_TIME_OUT" or error.message == "Query out of time"):
-        return SignatureError(Unavailable("OVH's clock and ours do not agree", sent=False))
+        return SignatureRefused(Unavailable("OVH's clock and ours do not agree", sent=False))
     for word in (error.code, error.kind):
         if reply.status in {400, 403, 404} and word in _FAILURES:
             kind, detail = _FAILURES[word]

@@ -64,7 +64,7 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
 def _challenge(allocation: Allocation) -> Challenge | None:
     if allocation.challenge is None or allocation.proof is not None:
         return None
-    return Challenge(name=f"{CHALLENGE_LABEL}.{allocation.fqdn}", value=allocation.challenge)
+    return Challenge(name=f"{CHALLENGE_LABEL}.{allocation.fqdn}", type="TXT", value=allocation.challenge)
 
 
 def actor() -> Actor:

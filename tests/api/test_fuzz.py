@@ -46,11 +46,12 @@ def narrowed(document: dict[str, Any], service: Service) -> dict[str, Any]:
     token = service.reserve(held := name()).json()["reservationToken"]
     service.publish(active := name())
     label = {"type": "string", "enum": [held, active, *(name() for _ in range(5)), "www", "a_b", f" {held.upper()}."]}
-    fqdn = {"type": "string", "enum": [f"{one}.{service.pool}" for one in (held, active, name())]}
+    fqdn = {"type": "string", "enum": [f"{one}.{service.pool}" for one in (held, active, name())] + claimed(service)}
     pool = {"type": "string", "enum": [service.pool, service.pool.upper() + "."]}
+    own = {"type": "string", "enum": [service.pool, f"{name()}.zz", "co.uk"]}
     addresses = {"type": "string", "enum": [ADDRESS, "2001:db8::1", "127.0.0.1", "x"]}
     better: dict[str, Any] = {
-        "poolDomain": pool, "domain": pool, "subdomain": label, "sub": label, "fqdn": fqdn,
+        "poolDomain": pool, "domain": own, "subdomain": label, "sub": label, "fqdn": fqdn,
         "reservationToken": {"type": "string", "enum": [token, "x"]},
         "loadBalancerIP": addresses,
         "loadBalancerIPs": {"type": "array", "minItems": 1, "maxItems": 3, "items": addresses},
@@ -63,8 +64,9 @@ def narrowed(document: dict[str, Any], service: Service) -> dict[str, Any]:
         if schema.get("title", "").endswith("Request"):
             schema["additionalProperties"] = False
             if "fqdn" in schema["properties"]:
-                del schema["properties"]["poolDomain"], schema["properties"]["subdomain"]
-                schema["required"] = [*schema.get("required", []), "fqdn"]
+                schema["properties"].pop("poolDomain", None)
+                schema["properties"].pop("subdomain", None)
+                schema["required"] = sorted({*schema.get("required", []), "fqdn"})
             schema["properties"] |= {key: better[key] for key in schema["properties"].keys() & better.keys()}
     for operations in found["paths"].values():
         for operation in operations.values():
@@ -72,6 +74,13 @@ def narrowed(document: dict[str, Any], service: Service) -> dict[str, Any]:
                 if parameter["name"] in better:
                     parameter["schema"] = better[parameter["name"]]
     return found
+
+
+def claimed(service: Service) -> list[str]:
+    """A domain of a customer's that is claimed, and one that is not."""
+    domains = [f"{name()}.zz", f"{name()}.zz"]
+    service.client.post("/v1/reserve", json={"mode": "byo-manual", "domain": domains[0]}).raise_for_status()
+    return domains
 
 
 def failures(

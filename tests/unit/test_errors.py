@@ -93,7 +93,7 @@ def test_problem_of_a_known_error(client: TestClient[Litestar], kind: type[PdmEr
     assert reply.status_code == kind.status
     assert reply.headers["content-type"] == "application/problem+json"
     body = reply.json()
-    more = {"supported"} if kind is errors.UnsupportedRegistrar else set()
+    more = {errors.UnsupportedRegistrar: {"supported"}, errors.PreflightBlocked: {"problems"}}.get(kind, set())
     assert set(body) == {"type", "title", "status", "detail", "error"} | more
     assert body["error"] == kind.code
     assert body["status"] == kind.status

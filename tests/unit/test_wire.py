@@ -87,10 +87,10 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (
             wire.AllocationReply,
             "fqdn mode poolDomain subdomain state createdBy reservedAt expiresAt committedAt sovereignFQDN "
-            "loadBalancerIPs loadBalancerIP nameservers dnssec dns reservationToken",
+            "loadBalancerIPs loadBalancerIP nameservers dnssec dns proof challenge keepUntil reservationToken",
         ),
-        (wire.DnsStatus, "state lastError updatedAt"),
-        (wire.Dnssec, "ds"),
+        (wire.DnsStatus, "state needs lastError updatedAt"),
+        (wire.Dnssec, "ds publish"),
         (wire.AllocationPage, "allocations nextCursor"),
         (wire.CheckReply, "available reason detail fqdn"),
         (
@@ -101,8 +101,11 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (wire.CompatList, "poolDomain allocations"),
         (wire.CompatReservedReply, "reserved"),
         (wire.Health, "status managedDomains registrars"),
-        (wire.Problem, "error detail type title status supported"),
-        (wire.ValidateReply, "valid registrar domain nameservers canSetNameservers warnings"),
+        (wire.Problem, "error detail type title status supported problems"),
+        (
+            wire.ValidateReply,
+            "valid registrar domain nameservers canSetNameservers warnings problems records",
+        ),
         (wire.SetNsReply, "success registrar domain nameservers propagation pending"),
         (
             wire.CommitRequest,
