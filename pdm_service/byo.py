@@ -271,7 +271,7 @@ class Byo:
             withdrawn = await self._claims.withdraw(claim.id, actor)
             return withdrawn or claim, True
         if held.state is State.RELEASING:
-            return held, False
+            return (await self._store.hasten(held.id) if force else None) or held, False
         looked = await self._watch.look(fqdn, _LOOK_SECONDS)
         if not force:
             await self._require_left(held, looked, registrar, registrar_token, actor)

@@ -15,6 +15,7 @@ from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import dns.asyncquery
 import dns.dnssec
@@ -99,7 +100,7 @@ class Prober:
             self._overrides.setdefault(hint.name, ())
             self._overrides[hint.name] = (*self._overrides[hint.name], hint)
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._lanes: dict[str, asyncio.Semaphore] = {}
+        self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._zones: dict[str, tuple[float, Zone]] = {}
 
     def round(self, seconds: float = ROUND_SECONDS) -> "Round":
@@ -126,7 +127,8 @@ class Prober:
 
     async def exchange(self, query: Message, server: Nameserver, seconds: float, *, tcp: bool) -> Message:
         """Send one question once; raises NoAnswer, and dns.message.Truncated for a truncated answer by UDP."""
-        lane = self._lanes.setdefault(server.address, asyncio.Semaphore(_AT_ONE_ADDRESS))
+        lane = self._lanes.get(server.address) or asyncio.Semaphore(_AT_ONE_ADDRESS)
+        self._lanes[server.address] = lane
         try:
             async with asyncio.timeout(seconds), lane, self._slots:
                 self.observe("tcp" if tcp else "udp")

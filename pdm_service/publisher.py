@@ -237,6 +237,8 @@ class Publisher:
             if seen and not isinstance(step, zone.Replace):
                 return seen.ds
             if seen:
+                if zone.is_foreign(want, seen):
+                    raise Rejected(f"PowerDNS has a zone {want.zone} of somebody else's; an operator has to remove it")
                 if want.delegated:
                     await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
                 await self._powerdns.delete_zone(want.zone)

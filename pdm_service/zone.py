@@ -156,6 +156,14 @@ def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
     return Patch((*changed, *surplus)) if changed or surplus else None
 
 
+def is_foreign(want: Wanted, seen: Observed) -> bool:
+    """Tell whether a zone was made by others than this service, so that it is not ours to take away.
+
+    Below a pool domain there is nobody else, and what stands there is a leftover.
+    """
+    return not want.delegated and not seen.account.startswith(OWNER_PREFIX)
+
+
 def canonical_names(zone: str) -> tuple[str, ...]:
     """Return the absolute names of the canonical record set."""
     return tuple(f"{label}.{zone}" if label else zone for label in CANONICAL_LABELS)

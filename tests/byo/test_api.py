@@ -59,7 +59,9 @@ def test_there_and_back(api: Byo, customer: str, registrar: Server, registry: Re
         assert released.json()["keepUntil"] > released.json()["dns"]["updatedAt"]
         assert api.served()
     assert witness.wrong == []
-    api.service.execute("UPDATE allocations SET not_before = now(), due_at = now()")
+    assert api.post("/v1/release", fqdn=customer).json()["keepUntil"]
+    hastened = api.post("/v1/release", fqdn=customer, force=True)
+    assert (hastened.status_code, "keepUntil" in hastened.json()) == (202, False)
     eventually(lambda: api.service.client.get(f"/v1/allocations/{customer}").status_code == 404, 20)
     assert not api.served()
 

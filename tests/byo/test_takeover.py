@@ -6,7 +6,7 @@ from tests.byo.conftest import Byo, Registry
 from tests.eventually import eventually
 from tests.registrars.server import Server
 from tests.service import Service, at_once
-from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, Zones, answers, rr, soa
 
 STRANGER = "198.51.100.66"
 
@@ -174,3 +174,35 @@ def test_two_claims_committed_at_two_replicas(
     replies = at_once(2, lambda number: callers[number].flip())
     assert sorted(reply.status_code in {200, 202} for reply in replies) == [False, True]
     assert len([seen for seen in registrar.writes if registrar.is_change(seen)]) == 1
+
+
+def test_zone_of_somebody_elses(byo: Byo, customer: str) -> None:
+    """A zone on the platform's PowerDNS that this service did not make is not taken away for a customer."""
+    made_by_hand = [soa(customer, PLATFORM_NAMES[0]), rr(customer, "NS", *(f"{one}." for one in PLATFORM_NAMES))]
+    Zones(byo.tree.ours).create(customer, [*made_by_hand, rr(f"keep.{customer}", "A", "192.0.2.77")])
+    byo.reserve()
+    byo.commit()
+    byo.prove()
+    found = byo.until("the refusal to be told", lambda one: "lastError" in one["dns"])
+    assert "somebody else's" in found["dns"]["lastError"]
+    assert answers(byo.tree.ours.addresses[0], f"keep.{customer}", "A") == ["192.0.2.77"]
+
+
+def test_zone_that_is_kept_until_the_caches_are_empty(byo: Byo, customer: str) -> None:
+    """A released domain whose delegation has gone elsewhere is served until then, and no outage of PowerDNS hurries it."""
+    byo.reserve()
+    byo.commit()
+    byo.prove()
+    byo.until("the zone to be served", lambda one: one["dns"]["state"] == "published")
+    byo.tree.delegate(customer, PLATFORM_NAMES)
+    byo.phase("live")
+    byo.tree.delegate(customer, OLD_NAMES)
+    byo.phase("moved")
+    released = byo.post("/v1/release", fqdn=customer)
+    assert (released.status_code, released.json()["state"]) == (202, "releasing"), released.text
+    byo.service.execute("UPDATE allocations SET due_at = now()")
+    looked_again(byo)
+    assert byo.served()
+    byo.service.execute("UPDATE allocations SET not_before = now()")
+    eventually(lambda: byo.service.client.get(f"/v1/allocations/{customer}").status_code == 404, 15)
+    assert not byo.served()
