@@ -354,6 +354,13 @@ class Byo:
         findings = await self._surveyor.judge(asked.domain, survey, registered_of(found))
         return Validated(asked=asked, found=found, findings=findings, rrsets=survey.old.rrsets if survey.old else ())
 
+    async def preflight(self, domain: str, *, transfer: bool) -> tuple[str, tuple[Finding, ...], tuple[OldRRset, ...]]:
+        """Return a domain in its one form, what a change by the customer himself would meet, and what its zone has."""
+        fqdn = names.domain(domain)
+        survey = await self._surveyor.survey(fqdn, _LOOK_SECONDS, transfer=transfer)
+        findings = await self._surveyor.judge(fqdn, survey, None)
+        return fqdn, findings, survey.old.rrsets if survey.old else ()
+
     async def find(self, fqdn: str) -> Allocation:
         """Return what there is of a domain: its allocation, else the oldest live claim; raises NotFound."""
         if (held := await self._store.find(fqdn)) is not None:

@@ -121,6 +121,14 @@ class ValidateRequest(V1Request, kw_only=True):
     """Consent to a transfer of the zone being tried (AXFR)."""
 
 
+class PreflightRequest(V1Request, kw_only=True):
+    """Look at a domain before its customer changes the nameservers."""
+
+    domain: str
+    zone_transfer: bool = False
+    """Consent to a transfer of the zone being tried (AXFR)."""
+
+
 class CompatValidateRequest(CompatRequest, kw_only=True):
     """Test a registrar token, as the existing provisioner asks for it."""
 
@@ -334,6 +342,15 @@ class ValidateReply(Reply, kw_only=True):
     """What the pre-flight found."""
     records: list[ZoneRRset] | None = None
     """What was found of the zone, for `import`."""
+
+
+class PreflightReply(Reply, kw_only=True):
+    """What was found of a domain."""
+
+    domain: str
+    problems: list[Finding]
+    records: list[ZoneRRset]
+    """What its present nameservers have, for `import`."""
 
 
 class SetNsReply(Reply, kw_only=True):

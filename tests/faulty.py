@@ -155,6 +155,7 @@ class _Udp(socketserver.ThreadingUDPServer):
                 if wire is not None:
                     sock.sendto(wire, self.client_address)
 
+        self.address_family = _family(faulty.address)
         super().__init__((faulty.address, 53), Handler)
 
 
@@ -175,7 +176,12 @@ class _Tcp(socketserver.ThreadingTCPServer):
                         return
                     self.request.sendall(struct.pack("!H", len(wire)) + wire)
 
+        self.address_family = _family(faulty.address)
         super().__init__((faulty.address, 53), Handler)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _exactly(sock: socket.socket, count: int) -> bytes:

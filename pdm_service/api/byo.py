@@ -20,6 +20,8 @@ from pdm_service.wire import (
     AllocationReply,
     DelegationReply,
     DelegationServer,
+    PreflightReply,
+    PreflightRequest,
     Progress,
     RegistrarChange,
     RollbackRequest,
@@ -38,6 +40,11 @@ def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell)
         domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
         return _delegation(await watch.known(names.domain(domain), fresh=fresh))
+
+    @post("/v1/preflight", status_code=200, responses=told(400, 413, 415, 422, 503))
+    async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
+        domain, findings, found = await byo.preflight(data.domain, transfer=data.zone_transfer)
+        return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
 
     @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply))
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
@@ -68,7 +75,7 @@ def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell)
             else None,
         )
 
-    return [delegation, rollback, undo]
+    return [delegation, preflight, rollback, undo]
 
 
 def rrsets(found: tuple[OldRRset, ...]) -> list[ZoneRRset]:

@@ -7,7 +7,7 @@ from tests.byo.test_manual import Witness
 from tests.eventually import eventually
 from tests.registrars.server import Server
 from tests.service import ADDRESS
-from tests.tree import OLD_NAMES, PLATFORM_NAMES, rr
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, ask, rr
 
 
 def test_from_reserve_to_secured(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
@@ -64,6 +64,26 @@ def test_there_and_back(api: Byo, customer: str, registrar: Server, registry: Re
     assert (hastened.status_code, "keepUntil" in hastened.json()) == (202, False)
     eventually(lambda: api.service.client.get(f"/v1/allocations/{customer}").status_code == 404, 20)
     assert not api.served()
+
+
+def test_release_of_a_secured_domain(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
+    """A domain that went elsewhere with our DS is not released before the DS is taken away, which the token does."""
+    api.reserve("byo-api")
+    assert api.flip().status_code == 200
+    api.phase("live")
+    api.until("the token to be asked for", lambda one: one["dns"].get("needs") == "registrar-token")
+    api.flip()
+    eventually(lambda: api.delegation()["dnssec"] == "secure", 20)
+    registrar.domains[customer].nameservers = list(OLD_NAMES)
+    eventually(lambda: OLD_NAMES[0] in str(ask(api.tree.tlds[1].addresses[0], customer, "NS")), 10)
+    api.service.execute("UPDATE watches SET due_at = now()")  # a day later
+    api.phase("blocked", "moved")
+    refused = api.post("/v1/release", fqdn=customer)
+    assert (refused.status_code, refused.json()["error"]) == (409, "still-delegated")
+    assert "DS" in refused.json()["detail"]
+    released = api.post("/v1/release", fqdn=customer, **api.credential)
+    assert (released.status_code, released.json()["state"]) == (202, "releasing"), released.text
+    assert registrar.domains[customer].ds == []
 
 
 @pytest.mark.parametrize("registrar", ["namecheap", "godaddy-key", "ovh"], indirect=True)

@@ -6,7 +6,7 @@ from tests.byo.conftest import Byo, Registry, at
 from tests.byo.test_takeover import looked_again
 from tests.eventually import eventually
 from tests.registrars.server import Server
-from tests.tree import OLD_NAMES, Tree, rr
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, rr
 
 FOREIGN = "4711 13 2 " + "ab" * 32
 
@@ -41,6 +41,19 @@ def test_validate(api: Byo, customer: str, registrar: Server) -> None:
     assert {"name": customer, "type": "MX", "ttl": 60, "contents": ["10 mx.example.net."]} in found["records"]
     assert "BYO-AXFR" in codes(validate(api, zoneTransfer=True))
     assert all(one["seen"] and one["remedy"] for one in found["problems"])
+
+
+def test_preflight_without_a_registrar(byo: Byo, customer: str) -> None:
+    """A customer who changes the nameservers himself is told the same beforehand, without any token."""
+    byo.tree.old_patch(customer, rr(customer, "MX", "10 mx.example.net."))
+    byo.tree.delegate(customer, OLD_NAMES, [FOREIGN])
+    found = byo.post("/v1/preflight", domain=customer).json()
+    assert codes(found) == {"BYO-DS": "block", "BYO-OLD-MAIL": "acknowledge", "BYO-OLD-WEB": "acknowledge"}
+    assert {(one["name"], one["type"]) for one in found["records"]} >= {(customer, "MX"), (f"www.{customer}", "A")}
+    byo.tree.delegate(customer, PLATFORM_NAMES)
+    found = byo.post("/v1/preflight", domain=customer).json()
+    assert codes(found)["BYO-LAME-CLAIM"] == "block"
+    assert byo.post("/v1/preflight", domain="no_name").json()["error"] == "invalid-format"
 
 
 def test_ds_holds_a_flip_up_until_it_is_forgotten(

@@ -106,6 +106,38 @@ async def test_nameserver(tree: Tree, served: str, one_of_ours: Faulty, state: s
     assert one_of_ours.seen
 
 
+async def test_ipv6(tree: Tree, served: str) -> None:
+    """An IPv6 address of a nameserver is asked as well as its IPv4 address."""
+    six = Faulty("::1", served, PLATFORM_NAMES, faulty.code("REFUSED"))
+    tree.delegate(served, PLATFORM_NAMES)
+    try:
+        addresses = (*trusted(tree), Nameserver(PLATFORM_NAMES[0], "::1", 53))
+        seen, report, _ = await look(prober(tree, addresses=addresses), served)
+    finally:
+        six.stop()
+    assert {view.address: view.state for view in seen.servers if view.name == PLATFORM_NAMES[0]} == {
+        tree.ours.addresses[0]: "serving", "::1": "refused",
+    }  # fmt: skip
+    assert codes(report) == ["nameserver-lame"]
+
+
+async def test_budget_of_questions(tree: Tree, served: str) -> None:
+    """A domain with more nameservers and addresses than there are questions ends the round, and that is told."""
+    hosts = [f"ns{number}.{served[:6]}.zz" for number in range(13)]
+    addresses = [f"{tree.prefix}.{200 + number}" for number in range(4)]
+    silent = [Faulty(address, served, OLD_NAMES, faulty.code("SERVFAIL")) for address in addresses]
+    for server in tree.tlds:
+        Zones(server).patch("zz", [rr(host, "A", *addresses) for host in hosts])
+    tree.delegate(served, hosts)
+    try:
+        seen, report, _ = await look(prober(tree), served)
+    finally:
+        for one in silent:
+            one.stop()
+    assert (seen.queries, seen.complete) == (ROUND_QUERIES, False)
+    assert report.phase == "awaiting-customer"
+
+
 async def test_alias(tree: Tree, served: str) -> None:
     """A nameserver whose name is an alias, or has no address, is told."""
     tree.host(f"ns.{served[:6]}.zz", f"{PLATFORM_NAMES[0]}.", "CNAME")
