@@ -41,12 +41,14 @@ class Memory(Struct, frozen=True, kw_only=True):
     old_ttl: int = 0
     """The longest that a cache may keep the former delegation, in seconds."""
     delegated_at: datetime | None = None
-    """The first round in which all parent servers had the platform's nameservers."""
+    """The first of the rounds since it came here in which all parent servers had the platform's nameservers."""
     converged_by: datetime | None = None
     elsewhere_at: datetime | None = None
     """The last round in which no parent server had any of the platform's."""
+    here_at: datetime | None = None
+    """The last round in which a parent server had any of the platform's."""
     left_at: datetime | None = None
-    """The first round, after it was delegated to the platform, in which no parent server had any of them."""
+    """The first round after that in which none had."""
     drained_by: datetime | None = None
     """When no cache sends anybody to the platform any more."""
     ds_seen_at: datetime | None = None
@@ -155,21 +157,20 @@ def _remembered(
     all_ours = bool(exact) and all(view.ds and set(view.ds) & matching for view in told)
     new["our_ds_at"] = (memory.our_ds_at or seen.at) if all_ours else None
     if len(exact) == len(told):
-        delegated_at = memory.delegated_at or seen.at
+        delegated_at = seen.at if memory.left_at else memory.delegated_at or seen.at
         old = min(timedelta(seconds=memory.old_ttl or max(view.ns_ttl or 0 for view in told)), MAX_TTL)
         by = delegated_at + old
         if memory.converged_by is not None:
             by = max(by, memory.converged_by)
-        new |= {"delegated_at": delegated_at, "left_at": None, "drained_by": None}
+        new |= {"delegated_at": delegated_at, "here_at": seen.at, "left_at": None, "drained_by": None}
         return msgspec.structs.replace(
             memory, **new, converged_by=max(by, seen.at + _FAILURE_CACHED) if failing else by
         )
     if ours:
-        return msgspec.structs.replace(
-            memory, **new, old_ttl=max([memory.old_ttl, *ttls]), left_at=None, drained_by=None
-        )
+        new |= {"here_at": seen.at, "old_ttl": max([memory.old_ttl, *ttls]), "left_at": None, "drained_by": None}
+        return msgspec.structs.replace(memory, **new)
     new |= {"elsewhere_at": seen.at, "old_ttl": max([0, *ttls]), "converged_by": None}
-    if memory.delegated_at is not None and memory.left_at is None:
+    if memory.here_at is not None and memory.left_at is None:
         held = timedelta(seconds=max(memory.parent_ttl, *(view.ns_ttl or 0 for view in seen.servers), memory.ds_ttl))
         new |= {"left_at": seen.at, "drained_by": seen.at + min(held, MAX_TTL)}
     return msgspec.structs.replace(memory, **new)

@@ -95,6 +95,23 @@ def test_moved_away_and_drained() -> None:
     assert (memory.left_at, memory.drained_by) == (after(hours=4), after(hours=5))
 
 
+def test_back_again() -> None:
+    """A delegation that comes back after it had left converges anew: caches were told something else meanwhile."""
+    phases, report, _ = story(
+        round_(T0, OURS, OURS), round_(after(hours=2), OURS, OURS), round_(after(hours=4), OLD, OLD),
+        round_(after(hours=9), OURS, OURS), round_(after(hours=11), OURS, OURS),
+    )  # fmt: skip
+    assert phases == ["converging", "live", "moved", "converging", "live"]
+    assert report.converged_by == after(hours=11)
+
+
+def test_left_before_it_was_all_here() -> None:
+    """Also of a delegation that some of the parent's servers had for a while, caches have to be waited for."""
+    phases, _, memory = story(round_(T0, OURS, OLD), round_(after(hours=1), OLD, OLD))
+    assert phases == ["partial", "awaiting-customer"]
+    assert memory.drained_by == after(hours=2)
+
+
 def test_silence_changes_nothing() -> None:
     """While no server of the parent answers the phase stays, and nothing is remembered of it."""
     phases, report, memory = story(round_(T0, OURS, OURS), round_(after(hours=9), None, None))
