@@ -25,6 +25,7 @@ from pdm_service.errors import (
     UnsupportedOperation,
 )
 from pdm_service.imports import imported
+from pdm_service.look import servers
 from pdm_service.model import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.preflight import blocking
@@ -189,7 +190,7 @@ class Flips:
 
     async def _prepared(self, held: Allocation) -> Prepared:
         """See how the platform's nameservers, and its API, have the zone."""
-        servers = await self._prober.round(_PROBE_SECONDS).servers(held.fqdn, self._wanted)
+        found = await servers(self._prober.round(_PROBE_SECONDS), held.fqdn, self._wanted)
         want = zone.wanted(msgspec.structs.replace(held, ds=()), self._names)
         try:
             seen = await self._powerdns.observe(want.zone)
@@ -199,7 +200,7 @@ class Flips:
         missing = tuple(
             f"{rrset.name} {rrset.type}" for rrset in want.rrsets if (rrset.name, rrset.type) not in present
         )
-        return Prepared(servers=servers, missing=missing, signed=bool(seen and seen.ds))
+        return Prepared(servers=found, missing=missing, signed=bool(seen and seen.ds))
 
     # --- one change ----------------------------------------------------------------------------------
 
@@ -345,7 +346,7 @@ class Flips:
         return False
 
     async def _require_serving(self, fqdn: str, nameservers: tuple[str, ...]) -> None:
-        views = await self._prober.round(_LOOK_SECONDS).servers(fqdn, nameservers)
+        views = await servers(self._prober.round(_LOOK_SECONDS), fqdn, nameservers)
         lame = sorted({view.name for view in views} - {view.name for view in views if view.state == "serving"})
         if lame:
             text = f"{', '.join(lame)} of before does not serve {fqdn} any more"

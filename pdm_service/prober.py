@@ -1,7 +1,7 @@
-"""Ask the DNS itself: from the root to the parent, every server of the parent, and the zone's own nameservers.
+"""Ask the DNS itself, from the root down, as a resolver does, but without a cache of what is watched.
 
 A resolver would tell what its cache holds, and the child's NS RRset for the parent's; so nothing here asks one.
-Questions carry no RD. `Prober` collects an Observation; what it means is decided in `delegation`.
+Questions carry no RD. `Prober` has the way out and its limits, `Round` the questions of one look.
 
 Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 200 questions of all rounds at
 the same time, 8 at one address, and none at an address that is not public.
@@ -9,8 +9,7 @@ the same time, 8 at one address, and none at an address that is not public.
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
@@ -33,17 +32,10 @@ from adapters.base import registrable
 from pdm_service.answers import (
     Missing,
     Zone,
-    ds_in,
-    ds_text,
-    hosts,
-    parent_view,
     rrsets,
-    server_state,
-    signing_ds,
     zone_in,
 )
 from pdm_service.nameservers import NoAnswer
-from pdm_service.observation import Observation, ParentState, ParentView, ServerState, ServerView
 from pdm_service.settings import Nameserver
 
 T = TypeVar("T")
@@ -55,7 +47,7 @@ _TRY_SECONDS = (3.0, 1.5)
 _HEDGE_SECONDS = 0.4
 """After this long the next server of a zone is asked beside the one that has not answered."""
 _AT_ONCE, _AT_ONE_ADDRESS = 200, 8
-_MAX_SERVERS, _MAX_ADDRESSES = 13, 4
+MAX_SERVERS, MAX_ADDRESSES = 13, 4
 _MAX_DEPTH = 4
 """How many names of nameservers may hang on one another."""
 _REMEMBERED_SECONDS = 600.0
@@ -186,6 +178,29 @@ class Round:
         self.queries += 1
         return min(seconds, left)
 
+    async def reply(
+        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, tcp: bool = False
+    ) -> Message | NoAnswer:
+        """Return the answer to a question, or why there is none."""
+        try:
+            return await self.ask(server, name, rtype, edns=edns, tcp=tcp)
+        except NoAnswer as failure:
+            return failure
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether time or questions are used up."""
+        return self.queries >= ROUND_QUERIES or monotonic() >= self._until
+
+    def may_contact(self, address: str) -> bool:
+        """Tell whether an address may be asked."""
+        return self._prober.may_contact(address)
+
+    def port_of(self, name: str, address: str) -> int:
+        """Return the port at which a nameserver is asked."""
+        known = {one.address: one.port for one in self._prober.known(name)}
+        return known.get(address, self._prober.port)
+
     # --- the way down ----------------------------------------------------------------------------
 
     async def zone_of(self, name: str, depth: int = 0) -> Zone:
@@ -218,13 +233,14 @@ class Round:
 
     async def _addresses(self, zone: Zone, depth: int) -> list[Nameserver]:
         """Return addresses of a zone's servers, those first that are known without asking."""
-        known = [server for name in zone.servers for server in self._glued(zone, name)]
+        known = [server for name in zone.servers for server in self.glued(zone, name)]
         if known:
             return known
-        hosts = await asyncio.gather(*(self.host(name, depth + 1) for name in zone.servers[:_MAX_SERVERS]))
+        hosts = await asyncio.gather(*(self.host(name, depth + 1) for name in zone.servers[:MAX_SERVERS]))
         return [server for host in hosts for server in host.addresses]
 
-    def _glued(self, zone: Zone, name: str) -> tuple[Nameserver, ...]:
+    def glued(self, zone: Zone, name: str) -> tuple[Nameserver, ...]:
+        """Return the addresses of a zone's server that are known without asking."""
         configured = self._prober.known(name)
         glue = tuple(Nameserver(name, address, self._prober.port) for address in zone.glue.get(name, ()))
         return tuple(one for one in configured or glue if _has_route(one.address))
@@ -283,7 +299,7 @@ class Round:
         found = [
             rdata.address for reply in replies for rrset in rrsets(reply.answer, name, "A", "AAAA") for rdata in rrset
         ]
-        servers = [Nameserver(name, address, self._prober.port) for address in found[:_MAX_ADDRESSES]]
+        servers = [Nameserver(name, address, self._prober.port) for address in found[:MAX_ADDRESSES]]
         return Host(tuple(one for one in servers if _has_route(one.address)))
 
     def _question(self, name: str, rtype: str) -> Callable[[Nameserver], Awaitable[Message]]:
@@ -294,153 +310,6 @@ class Round:
             return reply
 
         return question
-
-    # --- one round -------------------------------------------------------------------------------
-
-    async def look(self, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
-        """Collect all that there is to be seen of a domain's delegation. Never raises for what servers do."""
-        try:
-            parent = await self.parent_of(domain)
-        except NoAnswer as failure:
-            parent, why = None, str(failure)
-        platform = asyncio.ensure_future(self.servers(domain, wanted))
-        parents = await self._parents(parent, domain) if parent else ()
-        named = {name for view in parents for name in view.nameservers}
-        others = await self.servers(domain, tuple(sorted(named - set(wanted)))[:_MAX_SERVERS])
-        servers = await platform
-        return Observation(
-            domain=domain,
-            at=now,
-            parent=parent.name if parent else None,
-            parents=parents,
-            servers=servers,
-            others=others,
-            queries=self.queries,
-            complete=self.queries < ROUND_QUERIES and monotonic() < self._until,
-            error=None if parent else f"the parent zone was not found: {why}",
-        )
-
-    async def texts(self, seen: Observation, name: str) -> frozenset[str]:
-        """Return the TXT that all authoritative servers of the time have at a name; none where nobody answers.
-
-        Those are the nameservers that the parent names, or the parent's own where it names none. The platform's
-        are not asked: what they would say is ours to say.
-        """
-        named = {view.name for view in seen.others}
-        asked: list[ServerView | ParentView] = [view for view in seen.others if view.state == "serving"]
-        if not named and not any(view.nameservers for view in seen.parents):
-            asked = [view for view in seen.parents if view.state in {"nodata", "nxdomain"}]
-        answers = await asyncio.gather(*(self._texts(view, name) for view in asked))
-        heard = [found for found in answers if found is not None]
-        return frozenset.intersection(*heard) if heard else frozenset()
-
-    async def _texts(self, view: ServerView | ParentView, name: str) -> frozenset[str] | None:
-        server = Nameserver(view.name, view.address, self._port_of(view))
-        reply = await self._reply(server, name, "TXT")
-        if isinstance(reply, NoAnswer) or not reply.flags & dns.flags.AA:
-            return None
-        found = rrsets(reply.answer, name, "TXT")
-        return frozenset(b"".join(rdata.strings).decode("utf-8", "replace") for rrset in found for rdata in rrset)
-
-    def _port_of(self, view: ServerView | ParentView) -> int:
-        known = {one.address: one.port for one in self._prober.known(view.name)}
-        return known.get(view.address, self._prober.port)
-
-    async def _parents(self, parent: Zone, domain: str) -> tuple[ParentView, ...]:
-        names = parent.servers[:_MAX_SERVERS]
-        hosts = await asyncio.gather(*(self._parent_host(parent, name) for name in names))
-        views = await asyncio.gather(
-            *(self._parent(server, parent, domain) for host in hosts for server in host.addresses[:_MAX_ADDRESSES])
-        )
-        return tuple(sorted(views, key=lambda view: (view.name, view.address)))
-
-    async def _parent_host(self, parent: Zone, name: str) -> Host:
-        return Host(glued) if (glued := self._glued(parent, name)) else await self.host(name)
-
-    async def _parent(self, server: Nameserver, parent: Zone, domain: str) -> ParentView:
-        view = ParentView(name=server.name, address=server.address, state="unasked")
-        if not self._prober.may_contact(server.address):
-            return msgspec.structs.replace(view, error="not a public address")
-        start = monotonic()
-        ds = asyncio.ensure_future(self._reply(server, domain, "DS"))
-        reply = await self._reply(server, domain, "NS")
-        seconds = monotonic() - start
-        ds_reply = await ds
-        if isinstance(reply, NoAnswer):
-            state: ParentState = "unasked" if isinstance(reply, OutOfBudget) else "silent"
-            return msgspec.structs.replace(view, state=state, error=str(reply))
-        found = parent_view(view, reply, parent.name, domain)
-        texts, ttl = ds_in(ds_reply, domain) if isinstance(ds_reply, Message) else (None, None)
-        if found.state == "answer" and isinstance(ds_reply, Message) and ds_reply.rcode() == dns.rcode.NXDOMAIN:
-            # The child's own zone answered NS; only DS is answered from the parent (RFC 4035 section 3.1.4.1).
-            found = msgspec.structs.replace(found, state="nxdomain", nameservers=(), ns_ttl=None)
-        return msgspec.structs.replace(found, ds=texts, ds_ttl=ttl, rtt_ms=round(seconds * 1000))
-
-    async def _reply(
-        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, tcp: bool = False
-    ) -> Message | NoAnswer:
-        try:
-            return await self.ask(server, name, rtype, edns=edns, tcp=tcp)
-        except NoAnswer as failure:
-            return failure
-
-    async def servers(self, domain: str, names: Iterable[str]) -> tuple[ServerView, ...]:
-        """Return what every address of some nameservers says of a zone."""
-        views = await asyncio.gather(*(self._host_views(domain, name) for name in names))
-        return tuple(view for found in views for view in found)
-
-    async def _host_views(self, domain: str, name: str) -> list[ServerView]:
-        host = await self.host(name)
-        if not host.addresses:
-            out = monotonic() >= self._until
-            state: ServerState = "alias" if host.alias else "unasked" if out else "unresolved"
-            return [ServerView(name=name, address="", state=state)]
-        return await asyncio.gather(*(self.server(domain, one) for one in host.addresses[:_MAX_ADDRESSES]))
-
-    async def server(self, domain: str, server: Nameserver) -> ServerView:
-        """Return what one address of a nameserver says of a zone."""
-        view = ServerView(name=server.name, address=server.address, state="unasked")
-        if not self._prober.may_contact(server.address):
-            return msgspec.structs.replace(view, error="not a public address")
-        start = monotonic()
-        edns, plain, tcp = await asyncio.gather(
-            self._reply(server, domain, "SOA"),
-            self._reply(server, domain, "SOA", edns=False),
-            self._reply(server, domain, "SOA", tcp=True),
-        )
-        replies = [reply for reply in (edns, plain, tcp) if isinstance(reply, Message)]
-        if not replies:
-            state: ServerState = "unasked" if isinstance(edns, OutOfBudget) else "silent"
-            return msgspec.structs.replace(view, state=state, error=str(edns), udp=False, edns=False, tcp=False)
-        best = max(replies, key=lambda reply: server_state(reply, domain) == "serving")
-        soa = rrsets(best.answer, domain, "SOA")
-        view = msgspec.structs.replace(
-            view,
-            state=server_state(best, domain),
-            serial=soa[0][0].serial if soa else None,
-            udp=isinstance(edns, Message) or isinstance(plain, Message),
-            edns=isinstance(edns, Message) and edns.edns >= 0 and edns.rcode() != dns.rcode.FORMERR,
-            tcp=isinstance(tcp, Message),
-            rtt_ms=round((monotonic() - start) * 1000),
-            error=None if best.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(best.rcode()),
-        )
-        return await self._apex(view, server, domain) if view.state == "serving" else view
-
-    async def _apex(self, view: ServerView, server: Nameserver, domain: str) -> ServerView:
-        edns = bool(view.edns)
-        replies = await asyncio.gather(
-            *(self._reply(server, domain, rtype, edns=edns) for rtype in ("NS", "DNSKEY", "CDS"))
-        )
-        ns, keys, cds = (reply.answer if isinstance(reply, Message) else [] for reply in replies)
-        apex, dnskey = rrsets(ns, domain, "NS"), rrsets(keys, domain, "DNSKEY")
-        return msgspec.structs.replace(
-            view,
-            nameservers=hosts(apex),
-            ns_ttl=apex[0].ttl if apex else None,
-            signing_ds=signing_ds(keys, domain),
-            dnskey_ttl=dnskey[0].ttl if dnskey else None,
-            cds=tuple(sorted(ds_text(one) for rrset in rrsets(cds, domain, "CDS") for one in rrset)),
-        )
 
 
 # --- addresses ----------------------------------------------------------------------------------------

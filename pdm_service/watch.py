@@ -19,6 +19,7 @@ from pdm_service.changes import Changes
 from pdm_service.claims import Claims
 from pdm_service.delegation import Memory, Report
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
+from pdm_service.look import look, texts
 from pdm_service.metrics import Metrics
 from pdm_service.model import CHALLENGE_LABEL, Proof
 from pdm_service.observation import Observation
@@ -153,7 +154,7 @@ class Watch:
         known = await self._watches.known(fqdn)
         now = await self._watches.now()
         memory = known.memory if known else Memory(since=now, changed_at=now)
-        observation = await self._prober.round(seconds).look(fqdn, self._wanted, now)
+        observation = await look(self._prober.round(seconds), fqdn, self._wanted, now)
         report, memory = delegation.judge(observation, self._wanted, memory)
         return Looked(observation=observation, report=report, memory=memory)
 
@@ -168,7 +169,7 @@ class Watch:
         before = turn.memory or Memory(since=turn.at, changed_at=turn.at)
         round_ = self._prober.round(seconds)
         try:
-            observation = await round_.look(turn.fqdn, self._wanted, turn.at)
+            observation = await look(round_, turn.fqdn, self._wanted, turn.at)
             report, memory = delegation.judge(observation, self._wanted, before)
             self._metrics.looked(report.phase, observation.queries)
             again = delegation.pause(memory, turn.at, self._first) * uniform(0.9, 1.1)
@@ -210,8 +211,8 @@ class Watch:
         """Record the proofs that were seen, and make allocations of claims that have one and were committed."""
         claims = await self._claims.of(turn.fqdn)
         if any(claim.proof is None for claim in claims):
-            texts = await round_.texts(seen, f"{CHALLENGE_LABEL}.{turn.fqdn}")
-            await self._claims.prove([claim.id for claim in claims if claim.challenge in texts], Proof.TXT)
+            found = await texts(round_, seen, f"{CHALLENGE_LABEL}.{turn.fqdn}")
+            await self._claims.prove([claim.id for claim in claims if claim.challenge in found], Proof.TXT)
             if delegated:
                 moved = await self._claims.prove_by_transition(turn.fqdn, turn.at)
                 await self._claims.prove(moved, Proof.TRANSITION)

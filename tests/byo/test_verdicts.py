@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 
 from pdm_service.delegation import Memory, Report, judge
+from pdm_service.look import look as looked
 from pdm_service.observation import Observation
 from pdm_service.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
 from pdm_service.settings import Nameserver
@@ -35,7 +36,7 @@ async def look(
     one: Prober, domain: str, wanted: tuple[str, ...] = PLATFORM_NAMES
 ) -> tuple[Observation, Report, Memory]:
     start = monotonic()
-    seen = await one.round().look(domain, wanted, NOW)
+    seen = await looked(one.round(), domain, wanted, NOW)
     assert monotonic() - start < ROUND_SECONDS + 1
     assert seen.queries <= ROUND_QUERIES
     return seen, *judge(seen, wanted, FRESH)
