@@ -147,10 +147,16 @@ class Watch:
 
     async def look(self, fqdn: str, seconds: float) -> Looked:
         """Look at a domain now, whatever was known, within `seconds`."""
-        turn = await self._watches.take(fqdn, timedelta())
+        end = monotonic() + seconds
+        with self._signals.awaiting(fqdn) as event:
+            # Who looks already may have begun before what this caller wants to be seen.
+            while (turn := await self._watches.take(fqdn, timedelta())) is None and monotonic() < end - seconds / 2:
+                event.clear()
+                await until(event, 0.2)
+        seconds = end - monotonic()
         if turn is not None:
             return await self._look(turn, seconds)
-        # Somebody is looking: what he finds is recorded, what we find is for this caller.
+        # What the other finds is recorded, what we find is for this caller.
         known = await self._watches.known(fqdn)
         now = await self._watches.now()
         memory = known.memory if known else Memory(since=now, changed_at=now)

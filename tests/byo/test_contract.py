@@ -134,6 +134,16 @@ def test_proof_before_the_commit(byo: Byo, customer: str) -> None:
     assert byo.served()
 
 
+def test_proof_while_somebody_looks(byo: Byo, customer: str) -> None:
+    """A commit waits for a look that began before its record was set, and looks itself."""
+    byo.reserve()
+    byo.prove()
+    assert byo.delegation()
+    byo.service.execute("UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + interval '2 seconds'")
+    reply = byo.commit()
+    assert reply.status_code == 200, reply.text
+
+
 def test_delegation_of_any_domain(byo: Byo, customer: str) -> None:
     """The state of a delegation is told also of a domain that nobody has, and is looked at when asked for."""
     found = byo.delegation()
