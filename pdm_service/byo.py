@@ -4,8 +4,10 @@ A reserve opens a claim; a commit says what to serve. What is served, and when, 
 a claim that is not proven. Who holds a domain is decided by the database, as for pool names.
 """
 
+import asyncio
 import hashlib
 import secrets
+from collections.abc import Coroutine
 from time import monotonic
 
 import msgspec
@@ -16,6 +18,7 @@ from pdm_service.allocator import Allocator, Held
 from pdm_service.claims import Claims, NewClaim, Wish
 from pdm_service.errors import (
     AlreadyActive,
+    ApiUnavailable,
     Conflict,
     IdempotencyKeyReused,
     InvalidFormat,
@@ -40,7 +43,7 @@ from pdm_service.wire import Finding
 _LOOK_SECONDS = 6.0
 _SURVEY_SECONDS = 5.0
 _SERVE_SECONDS = 5.0
-_ANSWER_SECONDS = 13.0
+_ANSWER_SECONDS = 13.5
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +203,8 @@ class Byo:
         wish = Wish(addresses=addresses, sovereign_fqdn=sovereign, imports=())
         if claim.mode is Mode.BYO_API:
             asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
-            return await self._flips.claim(claim, wish, self._ordered(asked, secret, order, actor))
+            flip = self._flips.claim(claim, wish, self._ordered(asked, secret, order, actor))
+            return await self._in_time(flip, order.fqdn, token_digest)
         return await self._commit_manual(claim, wish, order, actor)
 
     async def _of_token(self, fqdn: str, token_digest: bytes) -> Allocation | None:
@@ -241,7 +245,8 @@ class Byo:
     async def _go_on(self, held: Allocation, order: Commit, actor: Actor) -> Allocation:
         if held.mode is Mode.BYO_API and order.registrar_token:
             asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
-            return await self._flips.resume(held, self._ordered(asked, secret, order, actor))
+            flip = self._flips.resume(held, self._ordered(asked, secret, order, actor))
+            return await self._in_time(flip, order.fqdn, held.token_digest)
         return await self._allocator.outcome(held) or held
 
     # --- release and rollback ------------------------------------------------------------------------
@@ -337,7 +342,24 @@ class Byo:
         if not registrar_token:
             raise MissingToken("send the registrar's token: it is kept nowhere")
         asked, secret = self._registrars.asked(registrar, fqdn, registrar_token)
-        return await self._flips.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
+        rollback = self._flips.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
+        return await self._in_time(rollback, fqdn, held.token_digest)
+
+    async def _in_time(self, steps: Coroutine[None, None, Allocation], fqdn: str, token_digest: bytes) -> Allocation:
+        """Return what came of the steps; where they take too long, how the domain stands: the next call goes on.
+
+        A change that is cut off is noted, so that it is looked for before anything else is sent.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await steps
+        except TimeoutError:
+            found = await self._of_token(fqdn, token_digest)
+            if found is None or found.is_claim:
+                raise ApiUnavailable(
+                    "the registrar, or the domain's nameservers, take too long; try again", 10
+                ) from None
+            return found
 
     # --- looking -------------------------------------------------------------------------------------
 

@@ -17,19 +17,18 @@ _MAX = 200
 
 
 def imported(old: OldZone | None, listed: Iterable[tuple[str, str]], acme_issuers: Sequence[str]) -> tuple[RRset, ...]:
-    """Return the listed RRsets of the old zone as the new one has them, TTLs of an hour at most.
+    """Return the listed RRsets (name in lower case, type) of the old zone as the new one has them.
 
-    A CAA at the apex is given the platform's CAs (RFC 8659). Raises InvalidFormat for what was not found, and for
-    what cannot stand beside the platform's own records.
+    TTLs are an hour at most. A CAA at the apex is given the platform's CAs (RFC 8659). Raises InvalidFormat for what
+    was not found, and for what cannot stand beside the platform's own records.
     """
     present = {(one.name, one.type): one for one in old.rrsets} if old else {}
     found: dict[tuple[str, str], RRset] = {}
     for name, rtype in listed:
-        key = (name.strip().removesuffix(".").lower(), rtype.strip().upper())
-        if old is None or key not in present:
+        if old is None or (name, rtype) not in present:
             raise InvalidFormat(f"import: {name} {rtype} was not found at the present nameservers")
-        _require_importable(old.domain, *key)
-        found[key] = _copy(old.domain, present[key], acme_issuers)
+        _require_importable(old.domain, name, rtype)
+        found[name, rtype] = _copy(old.domain, present[name, rtype], acme_issuers)
     if len(found) > _MAX:
         raise InvalidFormat(f"import: takes {_MAX} RRsets at most")
     for name, rtype in found:

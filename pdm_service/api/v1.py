@@ -140,7 +140,7 @@ async def _committed(allocator: Allocator, byo: Byo, fqdn: str, data: CommitRequ
         registrar=data.registrar,
         registrar_token=data.registrar_token,
         acknowledged=tuple(data.acknowledge),
-        imports=tuple((one.name, one.type) for one in data.imports),
+        imports=tuple((one.name.strip().removesuffix(".").lower(), one.type.strip().upper()) for one in data.imports),
     )
     return await byo.commit(order, actor())
 

@@ -111,7 +111,7 @@ def test_imports(api: Byo, customer: str, registrar: Server, registry: Registry)
     assert (refused.status_code, refused.json()["error"]) == (409, "preflight-blocked")
     assert [one["code"] for one in refused.json()["problems"]] == ["BYO-OLD-MAIL"]
     assert registrar.writes == []
-    listed = [{"name": customer, "type": "MX"}, {"name": customer, "type": "TXT"}]
+    listed = [{"name": f" {customer.upper()}. ", "type": "mx"}, {"name": customer, "type": "TXT"}]
     assert api.flip(**{"import": listed}).status_code == 200
     api.phase("live")
     assert api.tree.secure(customer, "MX")[:2] == ("NOERROR", ["10 mail.example.net."])

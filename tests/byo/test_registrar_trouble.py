@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests import faulty
 from tests.byo.conftest import Byo, Registry
 from tests.byo.test_crashes import changes
 from tests.eventually import eventually
+from tests.faulty import Faulty
 from tests.registrars.ovh import Ovh
 from tests.registrars.server import Answer, Server, limited, lose_reply, reply, silent
 from tests.tree import OLD_NAMES, PLATFORM_NAMES
@@ -188,3 +190,35 @@ def test_nothing_to_undo(api: Byo, customer: str, registrar: Server) -> None:
     api.reserve("byo-api")
     assert api.post("/v1/rollback", fqdn=customer, **api.credential).json()["error"] == "not-found"
     assert api.service.client.get(f"/v1/allocations/{customer}/undo").json()["error"] == "no-undo-sheet"
+
+
+@pytest.mark.parametrize("registrar", ["godaddy-key"], indirect=True)
+def test_slow_registrar_and_slow_nameservers(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
+    """However slow all are, the caller has an answer before he gives up, and the same commit goes on."""
+    slow = Faulty(api.tree.address(), customer, OLD_NAMES, faulty.slow(2.5))
+    api.tree.host(f"ns.x{customer}", slow.address)
+    api.tree.delegate(customer, [f"ns.x{customer}", OLD_NAMES[0]])
+    registrar.domains[customer].nameservers = [f"ns.x{customer}", OLD_NAMES[0]]
+    api.reserve("byo-api")
+    registrar.fault(slowly(3.0))
+    try:
+        made = api.flip()
+    finally:
+        slow.stop()
+    assert made.elapsed.total_seconds() < 15
+    assert made.status_code in {200, 202, 502}, made.text
+    registrar.faults.clear()
+    service = api.service
+    service.execute("UPDATE registrar_changes SET requested_at = now() - interval '20 minutes'")
+    eventually(lambda: api.flip().status_code == 200, 30)
+    assert changes(registrar) <= 2
+
+
+def slowly(seconds: float) -> Any:
+    """Answer as ever, but late."""
+
+    def behave(server: Server, _: Any, __: Any) -> bool:
+        server.over.wait(seconds)
+        return False
+
+    return behave
