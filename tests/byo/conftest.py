@@ -146,10 +146,11 @@ def api(new_byo_service: Callable[..., Service], tree: Tree, customer: str, regi
 
 
 @pytest.fixture
-def customer(tree: Tree, domain: str) -> str:
-    """A domain at the old provider, unsigned, with a web site."""
-    tree.old_zone(domain, rr(domain, "A", "192.0.2.1", ttl=2), rr(f"www.{domain}", "A", "192.0.2.1", ttl=2))
-    tree.delegate(domain, OLD_NAMES)
+def customer(request: pytest.FixtureRequest, tree: Tree, domain: str) -> str:
+    """A domain at the old provider with a web site; unsigned, unless the test says otherwise."""
+    signed = getattr(request, "param", None) == "signed"
+    web = [rr(name, "A", "192.0.2.1", ttl=2) for name in (domain, f"www.{domain}")]
+    tree.delegate(domain, OLD_NAMES, tree.old_zone(domain, *web, signed=signed))
     return domain
 
 

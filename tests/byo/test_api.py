@@ -66,6 +66,34 @@ def test_there_and_back(api: Byo, customer: str, registrar: Server, registry: Re
     assert not api.served()
 
 
+@pytest.mark.parametrize("customer", ["signed"], indirect=True)
+def test_signed_domain(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
+    """A domain that is signed at the old provider is insecure for a while, and never bogus."""
+    registry.paused = True
+    api.reserve("byo-api")
+    with Witness(api.tree, customer, {"192.0.2.1", ADDRESS}) as witness:
+        eventually(lambda: api.tree.secure(customer, "A")[2], 10)
+        refused = api.flip()
+        assert [one["code"] for one in refused.json()["problems"]] == ["BYO-DS"]
+        registry.paused = False  # the registrar has no DS on record, and the registry follows
+
+        def flipped() -> bool:
+            reply = api.flip()
+            assert {one["code"] for one in reply.json().get("problems", [])} <= {
+                "BYO-DS",
+                "BYO-DS-RECENT",
+                "BYO-PARENT-SPLIT",
+            }
+            return reply.status_code == 200
+
+        eventually(flipped, 20)
+        api.phase("live")
+        api.until("the token to be asked for", lambda one: one["dns"].get("needs") == "registrar-token")
+        api.flip()
+        eventually(lambda: api.tree.secure(f"console.{customer}", "A") == ("NOERROR", [ADDRESS], True), 20)
+    assert witness.wrong == []
+
+
 def test_release_of_a_secured_domain(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
     """A domain that went elsewhere with our DS is not released before the DS is taken away, which the token does."""
     api.reserve("byo-api")

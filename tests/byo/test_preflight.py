@@ -1,11 +1,15 @@
 """The pre-flight against real nameservers: run by validate, and again just before a flip."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from tests.byo.conftest import Byo, Registry, at
 from tests.byo.test_takeover import looked_again
 from tests.eventually import eventually
+from tests.integration import test_rdap as rdap_server
 from tests.registrars.server import Server
+from tests.service import Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, rr
 
 FOREIGN = "4711 13 2 " + "ab" * 32
@@ -75,6 +79,24 @@ def test_ds_holds_a_flip_up_until_it_is_forgotten(
     assert [seen for seen in registrar.writes if registrar.is_change(seen)]
 
 
+@pytest.fixture
+def rdap() -> Iterator[rdap_server.Server]:
+    made = rdap_server.Server()
+    yield made
+    made.stop()
+
+
+def test_what_the_registry_says(
+    new_byo_service: Callable[..., Service], tree: Tree, customer: str, registrar: Server, rdap: rdap_server.Server
+) -> None:
+    """A hold that the registry tells of by RDAP blocks the flip."""
+    api = Byo(new_byo_service(PDM_RDAP_URL=rdap.url, **at(registrar)).start(), tree, customer)
+    api.credential = {"registrar": registrar.about.name, "registrarToken": registrar.token}
+    api.reserve("byo-api")
+    assert codes(api.flip().json()) == {"BYO-HOLD": "block"}
+    assert rdap.paths == [f"/domain/{customer}"]
+
+
 def test_acknowledge(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
     """Only what is named in so many words is gone over; what was acknowledged is kept with the undo sheet."""
     api.tree.old_patch(customer, rr(customer, "MX", "10 mx.example.net."))
@@ -99,7 +121,9 @@ def test_what_changed_between_validate_and_commit(
     assert "BYO-OLD-MAIL" in codes(api.flip().json())
 
 
-def test_nameservers_of_ours_that_do_not_serve(new_byo_service, tree: Tree, customer: str, registrar: Server) -> None:
+def test_nameservers_of_ours_that_do_not_serve(
+    new_byo_service: Callable[..., Service], tree: Tree, customer: str, registrar: Server
+) -> None:
     """A flip is refused while one of the platform's own nameservers does not serve the prepared zone."""
     good, bad = tree.ours.addresses[0], tree.old.addresses[0]
     settings = {"PDM_NAMESERVER_ADDRESSES": f"ns1.platform.zz={good}", "PDM_DNS_ADDRESSES": f"ns2.platform.zz={bad}"}
