@@ -27,7 +27,7 @@ def test_from_reserve_to_secured(api: Byo, customer: str, registrar: Server, reg
         assert api.flip().status_code == 200
         eventually(lambda: api.delegation()["dnssec"] == "secure", 20, str(api.delegation()))
         api.until("nothing more to be needed", lambda one: "needs" not in one["dns"])
-        assert api.tree.secure(f"console.{customer}", "A") == ("NOERROR", [ADDRESS], True)
+        eventually(api.secured, 10)
     assert witness.wrong == []
     assert len([seen for seen in registrar.writes if registrar.is_change(seen)]) == 1
 
@@ -90,7 +90,7 @@ def test_signed_domain(api: Byo, customer: str, registrar: Server, registry: Reg
         api.phase("live")
         api.until("the token to be asked for", lambda one: one["dns"].get("needs") == "registrar-token")
         api.flip()
-        eventually(lambda: api.tree.secure(f"console.{customer}", "A") == ("NOERROR", [ADDRESS], True), 20)
+        eventually(api.secured, 20)
     assert witness.wrong == []
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from tests.byo.conftest import Byo
 from tests.dns_view import secure
+from tests.eventually import eventually
 from tests.service import ADDRESS
 from tests.tree import PLATFORM_NAMES, Tree, answers
 
@@ -65,7 +66,7 @@ def test_from_reserve_to_secured(byo: Byo, customer: str) -> None:
         while byo.delegation()["dnssec"] != "secure":
             assert time.monotonic() < end, byo.delegation()
             time.sleep(0.1)
-        assert byo.tree.secure(f"console.{customer}", "A") == ("NOERROR", [ADDRESS], True)
+        eventually(byo.secured, 10)
     assert witness.wrong == []
     assert ADDRESS in witness.seen
     assert byo.commit().status_code == 200
