@@ -246,6 +246,11 @@ class Ds:
         """The record's four fields."""
         return self.key_tag, self.algorithm, self.digest_type, self.digest
 
+    @property
+    def text(self) -> str:
+        """The record in presentation form."""
+        return " ".join(map(str, self.rdata))
+
 
 # --- protocols --------------------------------------------------------------------------------------
 

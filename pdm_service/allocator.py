@@ -167,11 +167,8 @@ class Allocator:
 
     def _again(self, new: Reservation, key: str | None, found: Allocation | None) -> Held:
         """Return the reservation that the same request made before; raises Conflict if another made it."""
-        if key and found and found.token_nonce and found.idempotency_digest == new.idempotency_digest:
-            if found.request_digest != new.request_digest:
-                msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
-                raise IdempotencyKeyReused(msg)
-            return Held(allocation=found, token=tokens.made(found.token_nonce, key))
+        if key and (again := repeated(found, key, new.request_digest)):
+            return again
         raise Conflict(_taken(new.fqdn, found.state if found else State.RESERVED))
 
     async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
@@ -278,6 +275,19 @@ class Allocator:
             msg = f"ttlSeconds takes 1 to {int(_MAX_TTL.total_seconds())}"
             raise InvalidTtl(msg)
         return timedelta(seconds=seconds)
+
+
+def repeated(found: Allocation | None, key: str, request_digest: bytes) -> Held | None:
+    """Return what a reserve with this Idempotency-Key made before, None if `found` is not that.
+
+    Raises IdempotencyKeyReused where it asked for something else.
+    """
+    if found is None or not found.token_nonce or found.idempotency_digest != tokens.digest(key):
+        return None
+    if found.request_digest != request_digest:
+        msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
+        raise IdempotencyKeyReused(msg)
+    return Held(allocation=found, token=tokens.made(found.token_nonce, key))
 
 
 def _taken(fqdn: str, state: State) -> str:

@@ -11,6 +11,7 @@ import dns.rrset
 import msgspec
 from dns.message import Message
 
+from pdm_service import names
 from pdm_service.nameservers import NoAnswer
 from pdm_service.observation import ParentState, ParentView, ServerState
 
@@ -136,4 +137,4 @@ def ds_text(ds: object) -> str:
 
 
 def _covers(upper: str, lower: str) -> bool:
-    return upper in {"", lower} or lower.endswith("." + upper)
+    return not upper or names.covers(upper, lower)

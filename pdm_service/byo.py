@@ -14,7 +14,7 @@ import msgspec
 
 from adapters.base import Validation
 from pdm_service import names, tokens
-from pdm_service.allocator import Allocator, Held
+from pdm_service.allocator import Allocator, Held, repeated
 from pdm_service.claims import Claims, NewClaim, Wish
 from pdm_service.errors import (
     AlreadyActive,
@@ -148,18 +148,8 @@ class Byo:
 
     async def _again(self, new: NewClaim, key: str) -> Held | None:
         """Return the reservation that the same request made before; raises IdempotencyKeyReused."""
-        assert new.idempotency_digest is not None  # noqa: S101 - there is a key
-        found = await self._claims.again(new.idempotency_digest) or await self._store.find(new.fqdn)
-        if (
-            found is None
-            or found.expired
-            or found.idempotency_digest != new.idempotency_digest
-            or not found.token_nonce
-        ):
-            return None
-        if found.request_digest != new.request_digest:
-            raise IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
-        return Held(allocation=found, token=tokens.made(found.token_nonce, key))
+        found = await self._claims.again(tokens.digest(key)) or await self._store.find(new.fqdn)
+        return None if found is None or found.expired else repeated(found, key, new.request_digest)
 
     async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
         """Extend a claim; raises what `model.refused_hold` names."""
@@ -280,9 +270,8 @@ class Byo:
         looked = await self._watch.look(fqdn, _LOOK_SECONDS)
         if not force:
             await self._require_left(held, looked, registrar, registrar_token, actor)
-        points_here = any(set(view.nameservers) & set(looked.report.nameservers) for view in looked.report.parents)
         until = None if force else looked.memory.drained_by
-        leaving = await self._store.release_byo(held.id, until, orphan=force and points_here, actor=actor)
+        leaving = await self._store.release_byo(held.id, until, orphan=force and looked.report.points_here, actor=actor)
         if leaving is None:
             raise Conflict(f"{fqdn} has just changed; look at it again")
         outcome = await self._allocator.outcome(leaving, 0 if until else _SERVE_SECONDS)
@@ -313,10 +302,9 @@ class Byo:
     ) -> None:
         """Raise StillDelegated while the parent zone still sends anybody here, or has a DS of ours."""
         report = looked.report
-        told = [view for view in report.parents if view.state in {"referral", "answer", "nodata", "nxdomain"}]
-        if not told:
+        if not any(view.usable for view in report.parents):
             raise StillDelegated(f"it cannot be found out whether {held.fqdn} still points here; try again, or force")
-        if any(set(view.nameservers) & set(report.nameservers) for view in told):
+        if report.points_here:
             raise StillDelegated(
                 f"{held.fqdn} still points here: remove its DS, wait until that has passed, set other nameservers (or "
                 "use rollback), then release it; force takes the zone away at once"

@@ -183,13 +183,13 @@ class Changes:
                 held.id,
             )  # fmt: skip
 
-    async def settle_by_dns(self, fqdn: str, kind: Kind) -> None:
-        """Record that the parent zone shows a change which was still open."""
+    async def settle_by_dns(self, fqdn: str, kinds: Sequence[Kind]) -> None:
+        """Record that the parent zone shows changes of these kinds, where one was still open."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = $2 AND settled_at IS NULL",
+                f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = ANY($2) AND settled_at IS NULL",
                 fqdn,
-                kind,
+                list(kinds),
             )
         for row in rows:
             if (change := _change(row)) is not None:

@@ -177,6 +177,8 @@ class Claims:
 
     async def prove(self, claims: Sequence[UUID], proof: Proof) -> None:
         """Record a proof of live claims, unless they have one as good."""
+        if not claims:
+            return
         async with self._database.connection() as connection:
             await connection.execute(
                 """

@@ -85,10 +85,15 @@ class Report(Struct, frozen=True, kw_only=True):
     complete: bool
     queries: int
 
+    @property
+    def points_here(self) -> bool:
+        """Whether any server of the parent names any of the platform's nameservers."""
+        return any(set(view.nameservers) & set(self.nameservers) for view in self.parents)
+
 
 def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[Report, Memory]:
     """Return the verdict on one round, and what to remember of it."""
-    told = [view for view in seen.parents if view.state in {"referral", "answer", "nodata", "nxdomain"}]
+    told = [view for view in seen.parents if view.usable]
     exact = [view for view in told if view.nameservers == wanted]
     named = {name for view in told for name in view.nameservers}
     ours = bool(named & set(wanted))

@@ -278,8 +278,8 @@ class Flips:
             await self._set_ds(held, adapter, order, "ds", ds)
 
     async def _set_ds(self, held: Allocation, adapter: SetsDs, order: Order, kind: Kind, ds: tuple[Ds, ...]) -> None:
-        texts = tuple(f"{one.key_tag} {one.algorithm} {one.digest_type} {one.digest}" for one in ds)
-        change = await self._changes.begin(held, order.asked.registrar, kind, texts, order.actor)
+        wanted = tuple(one.text for one in ds)
+        change = await self._changes.begin(held, order.asked.registrar, kind, wanted, order.actor)
         if change is None:
             raise under_way()
         try:

@@ -291,4 +291,4 @@ def _pause(failure: RegistrarError) -> timedelta:
 
 
 def _texts(ds: tuple[Ds, ...] | None) -> tuple[str, ...] | None:
-    return None if ds is None else tuple(f"{d.key_tag} {d.algorithm} {d.digest_type} {d.digest}" for d in ds)
+    return None if ds is None else tuple(one.text for one in ds)

@@ -9,7 +9,7 @@ from pdm_service.errors import InvalidFormat
 from pdm_service.model import RRset
 from pdm_service.observation import OldRRset, OldZone
 from pdm_service.preflight import allows
-from pdm_service.zone import ADDRESS_TYPES, CANONICAL_LABELS
+from pdm_service.zone import ADDRESS_TYPES, canonical_names
 
 _MAX_TTL = 3600
 _NEVER = {"SOA", "DS", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY"}
@@ -38,12 +38,11 @@ def imported(old: OldZone | None, listed: Iterable[tuple[str, str]], acme_issuer
 
 
 def _require_importable(domain: str, name: str, rtype: str) -> None:
-    canonical = {f"{label}.{domain}" if label else domain for label in CANONICAL_LABELS}
     if not names.covers(domain, name):
         raise InvalidFormat(f"import: {name} does not lie in {domain}")
     if rtype in _NEVER or (rtype == "NS" and name == domain):
         raise InvalidFormat(f"import: {name} {rtype} is the platform's own")
-    if name in canonical and rtype in {*ADDRESS_TYPES, "CNAME", "NS", "DNAME"}:
+    if name in canonical_names(domain) and rtype in {*ADDRESS_TYPES, "CNAME", "NS", "DNAME"}:
         raise InvalidFormat(f"import: {name} {rtype} stands where the platform's own addresses are")
 
 

@@ -151,12 +151,11 @@ async def _apex(round_: Round, view: ServerView, nameserver: Nameserver, domain:
         *(round_.reply(nameserver, domain, rtype, edns=edns) for rtype in ("NS", "DNSKEY", "CDS"))
     )
     ns, keys, cds = (reply.answer if isinstance(reply, Message) else [] for reply in replies)
-    apex, dnskey = rrsets(ns, domain, "NS"), rrsets(keys, domain, "DNSKEY")
+    apex = rrsets(ns, domain, "NS")
     return msgspec.structs.replace(
         view,
         nameservers=hosts(apex),
         ns_ttl=apex[0].ttl if apex else None,
         signing_ds=signing_ds(keys, domain),
-        dnskey_ttl=dnskey[0].ttl if dnskey else None,
         cds=tuple(sorted(ds_text(one) for rrset in rrsets(cds, domain, "CDS") for one in rrset)),
     )

@@ -51,6 +51,11 @@ class ParentView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rtt_ms: int | None = None
     error: str | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether it says how the domain is delegated, or that it is not."""
+        return self.state in {"referral", "answer", "nodata", "nxdomain"}
+
 
 class ServerView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one address of one nameserver says of the zone itself."""
@@ -69,7 +74,6 @@ class ServerView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it answers so; None: not asked."""
     signing_ds: tuple[str, ...] = ()
     """DS (all digest types) of the keys that validly sign its DNSKEY RRset now."""
-    dnskey_ttl: int | None = None
     cds: tuple[str, ...] = ()
     """CDS in the form of DS; "0 0 0 00" asks for removal (RFC 8078)."""
     rtt_ms: int | None = None

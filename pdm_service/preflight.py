@@ -13,7 +13,7 @@ from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
 from pdm_service import names
 from pdm_service.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
 from pdm_service.wire import Finding
-from pdm_service.zone import ADDRESS_TYPES, CANONICAL_LABELS
+from pdm_service.zone import ADDRESS_TYPES, canonical_names
 
 _EXPIRES_SOON = timedelta(days=30)
 _LONG_TTL = 3600
@@ -65,8 +65,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     @property
     def told(self) -> tuple[ParentView, ...]:
         """The parent's servers that gave a usable answer."""
-        usable = {"referral", "answer", "nodata", "nxdomain"}
-        return tuple(view for view in self.observation.parents if view.state in usable)
+        return tuple(view for view in self.observation.parents if view.usable)
 
     @property
     def delegated_to(self) -> tuple[str, ...]:
@@ -240,10 +239,6 @@ _IMPORT = "name them in the commit's `import`, or acknowledge that they go"
 _MAIL_LABELS = ("_dmarc", "autodiscover", "autoconfig", "_mta-sts", "mta-sts")
 
 
-def _canonical(facts: Facts, name: str) -> bool:
-    return name in {f"{label}.{facts.domain}" if label else facts.domain for label in CANONICAL_LABELS}
-
-
 def _is_mail(facts: Facts, one: OldRRset) -> bool:
     label = one.name.removesuffix(facts.domain).rstrip(".")
     if one.type == "MX":
@@ -263,7 +258,7 @@ def _web(facts: Facts) -> Iterable[Finding]:
         and "_acme-challenge" not in one.name
     ]  # fmt: skip
     if found:
-        replaced = [one for one in found if _canonical(facts, one.name)]
+        replaced = [one for one in found if one.name in canonical_names(facts.domain)]
         remedy = f"{len(replaced)} of them stand where the platform's own addresses will be; {_IMPORT}"
         yield _acknowledge("BYO-OLD-WEB", f"something is served at {_listed(found)}", remedy if replaced else _IMPORT)
 

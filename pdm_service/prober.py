@@ -17,14 +17,10 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import dns.asyncquery
-import dns.dnssec
 import dns.exception
-import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
 import dns.rdatatype
-import dns.rrset
 import msgspec
 from dns.message import Message
 
@@ -76,21 +72,15 @@ class Prober:
         port: int,
         addresses: tuple[Nameserver, ...],
         allow_private: bool,
-        observe: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`addresses` stand for what their names would resolve to; `observe` is told of every question."""
+        """`addresses` stand for what their names would resolve to."""
         self.port = port
-        self.allow_private = allow_private
-        self.observe = observe
-        self._overrides: dict[str, tuple[Nameserver, ...]] = {}
-        for server in addresses:
-            self._overrides[server.name] = (*self._overrides.get(server.name, ()), server)
-        trusted = (*hints, *addresses)
-        self._trusted = {server.address for server in trusted}
         self.root = Zone("", tuple(hint.name for hint in hints), {})
-        for hint in hints:
-            self._overrides.setdefault(hint.name, ())
-            self._overrides[hint.name] = (*self._overrides[hint.name], hint)
+        self._allow_private = allow_private
+        self._configured: dict[str, tuple[Nameserver, ...]] = {}
+        for server in (*addresses, *hints):
+            self._configured[server.name] = (*self.known(server.name), server)
+        self._trusted = {server.address for server in (*addresses, *hints)}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._zones: dict[str, tuple[float, Zone]] = {}
@@ -101,11 +91,11 @@ class Prober:
 
     def known(self, host: str) -> tuple[Nameserver, ...]:
         """Return the addresses of a name as configured."""
-        return self._overrides.get(host, ())
+        return self._configured.get(host, ())
 
     def may_contact(self, address: str) -> bool:
         """Tell whether an address may be asked: a customer can name any address as that of his nameserver."""
-        return self.allow_private or address in self._trusted or is_public(address)
+        return self._allow_private or address in self._trusted or is_public(address)
 
     def remembered(self, name: str) -> Zone | None:
         """Return a zone that was met a short while ago."""
@@ -123,7 +113,6 @@ class Prober:
         self._lanes[server.address] = lane
         try:
             async with asyncio.timeout(seconds), lane, self._slots:
-                self.observe("tcp" if tcp else "udp")
                 if tcp:
                     return await dns.asyncquery.tcp(query, server.address, timeout=seconds, port=server.port)
                 return await dns.asyncquery.udp(

@@ -1,6 +1,6 @@
 """The watch: looks at delegations when they are due or asked for, and draws the conclusions.
 
-A look collects (`prober`), judges (`delegation`) and records. What follows from it (a claim is proven, a change at
+A look collects (`look`), judges (`delegation`) and records. What follows from it (a claim is proven, a change at
 a registrar has arrived, the DS may be published) is a conditional statement each: whatever stops a look in the
 middle, the next one comes to the same.
 """
@@ -15,7 +15,7 @@ from time import monotonic
 import msgspec
 
 from pdm_service import delegation, logs
-from pdm_service.changes import Changes
+from pdm_service.changes import Changes, Kind
 from pdm_service.claims import Claims
 from pdm_service.delegation import Memory, Report
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
@@ -197,16 +197,17 @@ class Watch:
     async def _conclude(self, turn: Turn, round_: Round, seen: Observation, report: Report, memory: Memory) -> None:
         """Act on what was seen."""
         fqdn = turn.fqdn
-        if memory.elsewhere_at == turn.at:
-            await self._claims.seen_elsewhere(fqdn, turn.at)
-            await self._changes.settle_by_dns(fqdn, "rollback")
+        elsewhere = memory.elsewhere_at == turn.at
         delegated = report.parents_ok > 0 and not report.extra and not report.missing
-        if delegated:
-            await self._changes.settle_by_dns(fqdn, "nameservers")
-        if report.dnssec == "secure":
-            await self._changes.settle_by_dns(fqdn, "ds")
-        if report.dnssec == "insecure":
-            await self._changes.settle_by_dns(fqdn, "ds-removal")
+        if elsewhere:
+            await self._claims.seen_elsewhere(fqdn, turn.at)
+        shown: dict[Kind, bool] = {
+            "rollback": elsewhere,
+            "nameservers": delegated,
+            "ds": report.dnssec == "secure",
+            "ds-removal": report.dnssec == "insecure",
+        }
+        await self._changes.settle_by_dns(fqdn, [kind for kind, is_shown in shown.items() if is_shown])
         await self._prove(turn, round_, seen, delegated=delegated)
         if memory.phase == "live" and (from_ := delegation.secure_from(memory)) is not None and turn.at >= from_:
             secured = report.dnssec == "secure"

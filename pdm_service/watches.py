@@ -145,7 +145,6 @@ class Watches:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """
-                WITH a AS (
                     UPDATE allocations
                        SET announce_ds = true, due_at = now(), generation = nextval('allocation_generation')
                      WHERE fqdn = $1 AND mode <> 'pool' AND state = 'active' AND dns_state = 'published'
@@ -157,8 +156,7 @@ class Watches:
                               AND c.id > (SELECT coalesce(max(id), 0) FROM registrar_changes n
                                            WHERE n.allocation_id = c.allocation_id AND n.kind = 'nameservers'
                                              AND n.outcome <> 'failed'))
-                    RETURNING fqdn)
-                SELECT fqdn FROM a
+                    RETURNING fqdn
                 """,
                 fqdn,
             )  # fmt: skip

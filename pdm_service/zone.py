@@ -165,7 +165,7 @@ def is_foreign(want: Wanted, seen: Observed) -> bool:
 
 
 def canonical_names(zone: str) -> tuple[str, ...]:
-    """Return the absolute names of the canonical record set."""
+    """Return the names of the canonical record set, with a trailing dot where `zone` has one."""
     return tuple(f"{label}.{zone}" if label else zone for label in CANONICAL_LABELS)
 
 
