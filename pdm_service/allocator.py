@@ -8,7 +8,8 @@ from time import monotonic
 
 import msgspec
 
-from pdm_service import names, reserved, tokens
+from pdm_service import names, tokens
+from pdm_service.callers import Actor
 from pdm_service.errors import (
     Conflict,
     IdempotencyKeyReused,
@@ -17,6 +18,8 @@ from pdm_service.errors import (
     NotFound,
     OverlapsAllocation,
     PdmError,
+    PoolNotAllowed,
+    QuotaExceeded,
     ReservedName,
     StoreUnavailable,
     TokenMismatch,
@@ -30,8 +33,9 @@ from pdm_service.model import (
     refused_commit,
     refused_hold,
 )
+from pdm_service.policy import Confusables, Policy
 from pdm_service.signals import Signals, until
-from pdm_service.store import Actor, Event, Filter, Reservation, Store
+from pdm_service.store import Filter, Question, Reservation, Store
 
 OUTCOME_SECONDS = 8.0
 """How long a commit or release waits for DNS before it answers 202."""
@@ -45,6 +49,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     fqdn: str | None = None
     reason: str | None = None
     detail: str | None = None
+    warning: str | None = None
+    """Of a name that is free, but easily taken for another one."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +58,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     allocation: Allocation
     token: str
+    warning: str | None = None
 
 
 class Allocator:
@@ -63,13 +70,19 @@ class Allocator:
         signals: Signals,
         pool_domains: tuple[str, ...],
         hold: timedelta,
+        policy: Callable[[], Policy] = Policy,
+        confusables: Confusables = "off",
         on_commit: Callable[[str], None] | None = None,
+        on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_commit` is told the pool domain of each commit."""
+        """`on_commit` is told the pool domain of each commit, `on_refusal` why a name was not given."""
+        self._policy = policy
+        self._confusables = confusables
         self._on_commit = on_commit
+        self._on_refusal = on_refusal
         self._store = store
         self._signals = signals
-        self._pools = frozenset(pool_domains)
+        self.pools = frozenset(pool_domains)
         self._hold = hold
 
     # --- names -----------------------------------------------------------------------------------
@@ -82,14 +95,14 @@ class Allocator:
 
     def pool(self, pool_domain: str) -> str:
         """Return a pool domain, normalised; raises UnsupportedPool."""
-        if pool_domain in self._pools:
+        if pool_domain in self.pools:
             return pool_domain
         try:
             pool = names.domain(pool_domain)
         except InvalidFormat:
             pool = ""
-        if pool not in self._pools:
-            msg = f"that is not a pool domain; the pool domains are {', '.join(sorted(self._pools))}"
+        if pool not in self.pools:
+            msg = f"that is not a pool domain; the pool domains are {', '.join(sorted(self.pools))}"
             raise UnsupportedPool(msg)
         return pool
 
@@ -102,30 +115,51 @@ class Allocator:
         msg = "name the allocation either by fqdn, or by poolDomain and subdomain"
         raise InvalidFormat(msg)
 
-    def _refuse_reserved(self, label: str, fqdn: str) -> None:
-        if reason := reserved.why(label):
-            msg = f"{label!r} is a reserved name ({reason}); choose another"
-            raise ReservedName(msg)
+    def usable(self, label: str, fqdn: str, actor: Actor, key: str | None) -> str | None:
+        """Raise ReservedName or OverlapsAllocation for what nobody gets, or this client does not.
+
+        `key` opens a brand to the client that it was made for. Returns a warning for what resembles a reserved word.
+        """
+        policy = self._policy()
+        if refusal := policy.refuses(label, actor.name, key):
+            if refusal.rule == "brand":
+                self._on_refusal("brand")
+            raise ReservedName(refusal.detail)
         # A pool domain below another one's: its zone is not ours to hand out.
-        if any(names.covers(fqdn, pool) for pool in self._pools):
-            msg = f"{fqdn} is a pool domain itself, or lies above one"
-            raise OverlapsAllocation(msg)
+        if any(names.covers(fqdn, pool) for pool in self.pools):
+            raise OverlapsAllocation(f"{fqdn} is a pool domain itself, or lies above one")
+        if self._confusables == "off" or (word := policy.resembles(label)) is None:
+            return None
+        text = f"{label!r} is easily taken for {word!r}"
+        if self._confusables == "refuse":
+            self._on_refusal("confusable")
+            raise ReservedName(f"{text}; choose another")
+        return text
 
     # --- verbs -----------------------------------------------------------------------------------
 
-    async def check(self, pool_domain: str, subdomain: str) -> Verdict:
-        """Tell whether a name is free; raises only StoreUnavailable."""
+    async def check(
+        self, pool_domain: str, subdomain: str, actor: Actor, *, tenant: str | None = None, key: str | None = None
+    ) -> Verdict:
+        """Tell whether a client could have a name; raises only StoreUnavailable."""
         try:
-            fqdn, _, label = self.pool_name(pool_domain, subdomain)
-            self._refuse_reserved(label, fqdn)
+            fqdn, pool, label = self.pool_name(pool_domain, subdomain)
+            actor.require_pool(pool)
+            warning = self.usable(label, fqdn, actor, key)
+        except PoolNotAllowed as error:
+            return Verdict(reason="unsupported-pool", detail=error.detail)
         except PdmError as error:
             reason = "reserved" if isinstance(error, ReservedName) else error.code
             return Verdict(reason=reason, detail=error.detail)
-        state = await self._store.standing(fqdn)
-        if state is None:
-            return Verdict(fqdn=fqdn)
-        reason = "reserved-state" if state is State.RESERVED else "active-state"
-        return Verdict(fqdn=fqdn, reason=reason, detail=_taken(fqdn, state))
+        standing = await self._store.standing(Question(fqdn, pool, label, actor.name, tenant))
+        if standing.state is not None:
+            reason = "reserved-state" if standing.state is State.RESERVED else "active-state"
+            return Verdict(fqdn=fqdn, reason=reason, detail=_taken(fqdn, standing.state))
+        if standing.quarantined:
+            return Verdict(fqdn=fqdn, reason="quarantined", detail=_kept(fqdn))
+        if standing.resembles and self._confusables == "refuse":
+            return Verdict(fqdn=fqdn, reason="confusable", detail=_ALIKE)
+        return Verdict(fqdn=fqdn, warning=_ALIKE if standing.resembles else warning)
 
     async def reserve(
         self,
@@ -136,19 +170,23 @@ class Allocator:
         ttl_seconds: int | None,
         key: str | None,
         actor: Actor,
+        tenant: str | None = None,
+        allocation_key: str | None = None,
     ) -> Held:
         """Hold a name for a time; the same `key` (Idempotency-Key) and request get the same reservation again.
 
-        Raises Conflict and what makes a name unusable.
+        `allocation_key` opens a brand. Raises Conflict, PoolNotAllowed, QuotaExceeded and what makes a name unusable.
         """
         fqdn, pool, label = self.pool_name(pool_domain, subdomain)
-        self._refuse_reserved(label, fqdn)
-        if created_by is not None:
-            names.text("createdBy", created_by)
+        actor.require_pool(pool)
+        warning = self.usable(label, fqdn, actor, allocation_key)
+        for field, text in (("createdBy", created_by), ("tenant", tenant)):
+            if text is not None:
+                names.text(field, text)
         tokens.checked_key(key)
         nonce = secrets.token_bytes(16)
         token = tokens.made(nonce, key)
-        request = msgspec.json.encode([fqdn, created_by, ttl_seconds])
+        request = msgspec.json.encode([fqdn, created_by, ttl_seconds, *([tenant] if tenant else [])])
         new = Reservation(
             fqdn=fqdn,
             mode=Mode.POOL,
@@ -160,16 +198,35 @@ class Allocator:
             token_nonce=nonce if key else None,
             idempotency_digest=tokens.digest(key) if key else None,
             request_digest=hashlib.sha256(request).digest(),
+            tenant=tenant,
         )
-        if allocation := await self._store.reserve(new, actor):
-            return Held(allocation=allocation, token=token)
-        return self._again(new, key, await self._store.find(fqdn))
-
-    def _again(self, new: Reservation, key: str | None, found: Allocation | None) -> Held:
-        """Return the reservation that the same request made before; raises Conflict if another made it."""
-        if key and (again := repeated(found, key, new.request_digest)):
+        try:
+            allocation = await self._store.reserve(new, actor)
+        except (QuotaExceeded, Conflict) as error:
+            if key and (again := repeated(await self._store.find(fqdn, actor.name), key, new.request_digest)):
+                return again
+            self._on_refusal("quota" if isinstance(error, QuotaExceeded) else "confusable")
+            raise
+        if allocation:
+            return Held(allocation=allocation, token=token, warning=warning or await self._resembling(new, actor))
+        if key and (again := repeated(await self._store.find(fqdn, actor.name), key, new.request_digest)):
             return again
-        raise Conflict(_taken(new.fqdn, found.state if found else State.RESERVED))
+        raise await self.taken(Question(fqdn, pool, label, actor.name, tenant))
+
+    async def _resembling(self, new: Reservation, actor: Actor) -> str | None:
+        """Return a warning for a name that is easily taken for somebody else's."""
+        if self._confusables != "warn":
+            return None
+        question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
+        return _ALIKE if (await self._store.standing(question)).resembles else None
+
+    async def taken(self, question: Question) -> Conflict:
+        """Return why a name could not be had a moment ago."""
+        standing = await self._store.standing(question)
+        if standing.state is None and standing.quarantined:
+            self._on_refusal("quarantined")
+            return Conflict(_kept(question.fqdn))
+        return Conflict(_taken(question.fqdn, standing.state or State.RESERVED))
 
     async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
         """Extend a reservation; raises what `model.refused_hold` names."""
@@ -177,7 +234,7 @@ class Allocator:
         ttl = self.hold_time(ttl_seconds)
         if allocation := await self._store.renew(fqdn, token_digest, ttl, actor):
             return allocation
-        found = await self._store.find(fqdn)
+        found = await self._store.find(fqdn, actor.only)
         raise refused_hold(found, token_matches=tokens.matches(found, token_digest))
 
     async def commit(
@@ -192,7 +249,7 @@ class Allocator:
         token_digest = tokens.digest(token)
         allocation = await self._store.commit(fqdn, token_digest, wanted, sovereign, actor)
         if allocation is None:
-            found = await self._store.find(fqdn)
+            found = await self._store.find(fqdn, actor.only)
             matches = tokens.matches(found, token_digest)
             refusal = refused_commit(found, token_matches=matches, addresses=wanted, sovereign_fqdn=sovereign)
             if refusal or found is None:
@@ -203,18 +260,20 @@ class Allocator:
         outcome = await self.outcome(allocation)
         return outcome if outcome and outcome.id == allocation.id else allocation
 
-    async def release(self, fqdn: str, token: str | None, actor: Actor) -> tuple[Allocation, bool]:
+    async def release(
+        self, fqdn: str, token: str | None, actor: Actor, declared_for: str | None = None
+    ) -> tuple[Allocation, bool]:
         """Give a name back; return the allocation and whether the name is free already.
 
-        With a token only if its holder is still the same. Raises NotFound, TokenMismatch.
+        With a token, or as a declared resource, only if its holder is still the same. Raises NotFound, TokenMismatch.
         """
         token_digest = tokens.digest(token) if token else None
-        if freed := await self._store.release_reserved(fqdn, token_digest, actor):
+        if freed := await self._store.release_reserved(fqdn, token_digest, actor, declared_for):
             return freed, True
-        leaving = await self._store.release_active(fqdn, token_digest, actor)
+        leaving = await self._store.release_active(fqdn, token_digest, actor, declared_for)
         if leaving is None:
-            leaving = await self._store.find(fqdn)
-            if leaving is None or leaving.expired:
+            leaving = await self._store.find(fqdn, actor.only)
+            if leaving is None or leaving.expired or (declared_for and not leaving.is_declared_for(declared_for)):
                 msg = f"there is no allocation of {fqdn}"
                 raise NotFound(msg)
             if token_digest and not tokens.matches(leaving, token_digest):
@@ -246,10 +305,10 @@ class Allocator:
 
     # --- looking -----------------------------------------------------------------------------------
 
-    async def find(self, fqdn: str) -> Allocation:
-        """Return a live allocation; raises NotFound."""
-        found = await self._store.find(names.domain(fqdn))
-        if found is None or found.expired:
+    async def find(self, fqdn: str, actor: Actor, declared_for: str | None = None) -> Allocation:
+        """Return a live allocation of this client's (and of a declared resource); raises NotFound."""
+        found = await self._store.find(names.domain(fqdn), actor.only)
+        if found is None or found.expired or (declared_for and not found.is_declared_for(declared_for)):
             msg = "there is no such allocation"
             raise NotFound(msg)
         return found
@@ -257,15 +316,6 @@ class Allocator:
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
         """Return live allocations behind the name `after`, by name."""
         return await self._store.page(wanted, after, limit)
-
-    async def events(self, fqdn: str, after: int, limit: int) -> list[Event]:
-        """Return the audit trail of a name, oldest first; raises NotFound if nothing ever happened to it."""
-        name = names.domain(fqdn)
-        found = await self._store.events(name, after, limit)
-        if not found and after == 0:
-            msg = "nothing has ever happened to that name"
-            raise NotFound(msg)
-        return found
 
     def hold_time(self, seconds: int | None) -> timedelta:
         """Return how long to hold a name; raises InvalidTtl."""
@@ -288,6 +338,13 @@ def repeated(found: Allocation | None, key: str, request_digest: bytes) -> Held 
         msg = "this Idempotency-Key belongs to another request; use a fresh key for each"
         raise IdempotencyKeyReused(msg)
     return Held(allocation=found, token=tokens.made(found.token_nonce, key))
+
+
+_ALIKE = "this is easily taken for a name that somebody else holds"
+
+
+def _kept(fqdn: str) -> str:
+    return f"{fqdn} was released lately and is kept for its last holder; choose another"
 
 
 def _taken(fqdn: str, state: State) -> str:

@@ -1,34 +1,41 @@
 """The composition root: everything is built and wired here."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from adapters.all import registrars
 from adapters.base import Registrar
 from adapters.http import Http
-from pdm_service import __version__, logs
+from pdm_service import __version__, callers, logs, policy
 from pdm_service.allocator import Allocator
+from pdm_service.api import allocations, compat, looking, operations, problems, v1
 from pdm_service.api import byo as byo_routes
-from pdm_service.api import compat, operations, problems, v1
 from pdm_service.api import registrars as registrar_routes
+from pdm_service.api.access import Checks, declared, guards
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
+from pdm_service.auth import Gate
 from pdm_service.byo import Byo
 from pdm_service.changes import Changes
 from pdm_service.claims import Claims
 from pdm_service.database import Database
+from pdm_service.declarations import Declarations
+from pdm_service.declared import Declared
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
 from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
+from pdm_service.policy import Policy
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns
 from pdm_service.prober import Prober
@@ -36,10 +43,13 @@ from pdm_service.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
 from pdm_service.registrations import Registrations
+from pdm_service.reread import Reread
 from pdm_service.settings import Nameserver, Settings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
 from pdm_service.survey import Surveyor
+from pdm_service.token_review import TokenReview
+from pdm_service.trail import Trail
 from pdm_service.watch import Watch
 from pdm_service.watches import Watches
 from pdm_service.worklist import Worklist
@@ -65,8 +75,11 @@ class Service:
         self.signals = Signals()
         self._callers = Database(settings.database_url, settings.database_connections)
         self._publishing = Database(settings.database_url, _PUBLISHER_CONNECTIONS, synchronous_commit="off")
-        self.store = Store(self._callers)
-        worklist = Worklist(self._publishing, settings.lease)
+        self.store = Store(self._callers, settings.confusables)
+        self.trail = Trail(self._callers)
+        worklist = Worklist(self._publishing, settings.lease, settings.quarantine)
+        self._policy = self._named_by_file()
+        self._review, self.gate = self._door()
         self.powerdns = PowerDns(
             settings.pdns_base_url,
             settings.pdns_api_key,
@@ -141,8 +154,12 @@ class Service:
             self.signals,
             settings.pool_domains,
             settings.reservation_ttl,
+            self._policy,
+            settings.confusables,
             None if self.guard is None else self.guard.committed,
+            self.metrics.refusal,
         )
+        self.declared = Declared(self.allocator, Declarations(self._callers, self.store), self.store)
         self.byo = Byo(
             allocator=self.allocator,
             store=self.store,
@@ -164,6 +181,25 @@ class Service:
             registrars=self.registrars,
             pool_domains=settings.pool_domains,
         )
+
+    def _named_by_file(self) -> Callable[[], Policy]:
+        if (path := self._settings.policy_file) is None:
+            return functools.cache(Policy)
+        return Reread(path, policy.read, lambda valid: self.metrics.file("policy", valid=valid))
+
+    def _door(self) -> tuple[TokenReview | None, Gate]:
+        settings = self._settings
+        clients = review = None
+        if settings.auth_tokens_file is not None:
+            clients = Reread(
+                settings.auth_tokens_file, callers.read, lambda valid: self.metrics.file("callers", valid=valid)
+            )
+        if settings.kubernetes_url is not None:
+            review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)
+        if settings.anonymous:
+            logs.announce("anonymous", {"open": "the compatibility routes for pools, to callers without a credential"})
+        gate = Gate(clients, review, anonymous=settings.anonymous, observe=self.metrics.auth_failure)
+        return review, gate
 
     def _way_out(self, registrar: str) -> Http:
         # Namecheap knows its callers by a list of IPv4 addresses.
@@ -191,25 +227,32 @@ class Service:
         """Return the HTTP application; its lifespan runs the background work."""
         return Edge(self._routes(), self.metrics)
 
-    def _routes(self) -> Litestar:
+    def _handlers(self) -> list[HTTPRouteHandler]:
         settings = self._settings
         tell = teller(settings.nameservers)
+        checks = Checks()
+        return [
+            *v1.handlers(self.allocator, self.byo, tell, checks),
+            *allocations.handlers(self.allocator, self.byo, self.declared, tell),
+            *looking.handlers(self.allocator, self.trail, tell),
+            *looking.platform(settings.nameservers, self.pools.status, self.guard, self._policy),
+            *byo_routes.handlers(self.byo, self.watch, self.store, self.changes, tell),
+            *compat.handlers(self.allocator, tell, checks, self._policy),
+            *registrar_routes.handlers(self.registrars, self.byo),
+            *registrar_routes.compat_handlers(self.registrars),
+            *operations.handlers(
+                self.database_ready,
+                lambda: self.publisher.away,
+                settings.pool_domains,
+                self.registrars.supported,
+                self.metrics,
+            ),
+        ]
+
+    def _routes(self) -> Litestar:
         return Litestar(
-            route_handlers=[
-                *v1.handlers(self.allocator, self.byo, tell),
-                *byo_routes.handlers(self.byo, self.watch, self.store, self.changes, tell),
-                *v1.platform(settings.nameservers, self.pools.status, self.guard),
-                *compat.handlers(self.allocator, tell),
-                *registrar_routes.handlers(self.registrars, self.byo),
-                *registrar_routes.compat_handlers(self.registrars),
-                *operations.handlers(
-                    self.database_ready,
-                    lambda: self.publisher.away,
-                    settings.pool_domains,
-                    self.registrars.supported,
-                    self.metrics,
-                ),
-            ],
+            route_handlers=declared(self._handlers()),
+            guards=guards(self.gate),
             plugins=[problems.plugin],
             lifespan=[self._lifespan],
             openapi_config=OpenAPIConfig(
@@ -254,6 +297,8 @@ class Service:
             await asyncio.gather(publishing, *background, return_exceptions=True)
             await self.powerdns.close()
             await self.rdap.close()
+            if self._review is not None:
+                await self._review.close()
             for way_out in self._ways_out:
                 await way_out.close()
             await self._publishing.close()
@@ -263,6 +308,8 @@ class Service:
         while True:
             try:
                 self.metrics.expired(await self.store.expire(_EXPIRED_KEPT) + await self.claims.expire())
+                await self.store.end_quarantine()
+                await self.trail.forget(self._settings.events_kept)
             except StoreUnavailable:
                 pass
             except Exception:  # noqa: BLE001 - a defect must not end the work for ever

@@ -15,6 +15,7 @@ import msgspec
 from adapters.base import Validation
 from pdm_service import names, tokens
 from pdm_service.allocator import Allocator, Held, repeated
+from pdm_service.callers import BYO, Actor
 from pdm_service.claims import Claims, NewClaim, Wish
 from pdm_service.errors import (
     AlreadyActive,
@@ -35,7 +36,7 @@ from pdm_service.model import Allocation, DnsState, Mode, State, refused_commit,
 from pdm_service.observation import OldRRset
 from pdm_service.preflight import special_use
 from pdm_service.registrars import Asked, Registrars, registrable
-from pdm_service.store import Actor, Store
+from pdm_service.store import Store
 from pdm_service.survey import Surveyor
 from pdm_service.watch import Looked, Watch
 from pdm_service.wire import Finding
@@ -114,15 +115,25 @@ class Byo:
         return fqdn
 
     async def reserve(
-        self, mode: Mode, domain: str, *, created_by: str | None, ttl_seconds: int | None, key: str | None, actor: Actor
+        self,
+        mode: Mode,
+        domain: str,
+        *,
+        created_by: str | None,
+        ttl_seconds: int | None,
+        key: str | None,
+        actor: Actor,
+        tenant: str | None = None,
     ) -> Held:
         """Open a claim on a domain; the same `key` and request get the same claim again.
 
-        Raises Conflict, OverlapsAllocation and what makes a name unusable.
+        Raises Conflict, OverlapsAllocation, PoolNotAllowed, QuotaExceeded and what makes a name unusable.
         """
         fqdn = self._domain(domain, mode)
-        if created_by is not None:
-            names.text("createdBy", created_by)
+        actor.require_pool(BYO)
+        for field, text in (("createdBy", created_by), ("tenant", tenant)):
+            if text is not None:
+                names.text(field, text)
         nonce = secrets.token_bytes(16)
         token = tokens.made(nonce, tokens.checked_key(key))
         new = NewClaim(
@@ -133,22 +144,25 @@ class Byo:
             token_digest=tokens.digest(token),
             token_nonce=nonce if key else None,
             idempotency_digest=tokens.digest(key) if key else None,
-            request_digest=hashlib.sha256(msgspec.json.encode([fqdn, mode, created_by, ttl_seconds])).digest(),
+            request_digest=hashlib.sha256(
+                msgspec.json.encode([fqdn, mode, created_by, ttl_seconds, *([tenant] if tenant else [])])
+            ).digest(),
             challenge=secrets.token_urlsafe(24),
+            tenant=tenant,
         )
-        if key and (again := await self._again(new, key)):
+        if key and (again := await self._again(new, key, actor)):
             return again
         try:
             return Held(allocation=await self._claims.open(new, actor), token=token)
         except IdempotencyKeyReused:
             # The same request was faster at another replica, by a hair.
-            if key and (again := await self._again(new, key)):
+            if key and (again := await self._again(new, key, actor)):
                 return again
             raise
 
-    async def _again(self, new: NewClaim, key: str) -> Held | None:
+    async def _again(self, new: NewClaim, key: str, actor: Actor) -> Held | None:
         """Return the reservation that the same request made before; raises IdempotencyKeyReused."""
-        found = await self._claims.again(tokens.digest(key)) or await self._store.find(new.fqdn)
+        found = await self._claims.again(actor.name, tokens.digest(key)) or await self._store.find(new.fqdn, actor.name)
         return None if found is None or found.expired else repeated(found, key, new.request_digest)
 
     async def renew(self, fqdn: str, token: str, ttl_seconds: int | None, actor: Actor) -> Allocation:
@@ -156,14 +170,14 @@ class Byo:
         token_digest = tokens.digest(token)
         if found := await self._claims.renew(fqdn, token_digest, self._allocator.hold_time(ttl_seconds), actor):
             return found
-        raise await self._refused(fqdn, token_digest)
+        raise await self._refused(fqdn, token_digest, actor)
 
-    async def _refused(self, fqdn: str, token_digest: bytes) -> Exception:
+    async def _refused(self, fqdn: str, token_digest: bytes, actor: Actor) -> Exception:
         """Return why the holder of a token could not act on a claim."""
-        if await self._claims.find(fqdn, token_digest):
+        if await self._claims.find(fqdn, token_digest, actor.only):
             return ReservationExpired(f"the reservation of {fqdn} is over; reserve it again")
-        found = await self._store.find(fqdn)
-        if found is None and await self._claims.of(fqdn):
+        found = await self._store.find(fqdn, actor.only)
+        if found is None and await self._claims.of(fqdn, actor.only):
             return TokenMismatch(f"the reservation token is not that of a reservation of {fqdn}")
         return refused_hold(found, token_matches=tokens.matches(found, token_digest))
 
@@ -179,7 +193,7 @@ class Byo:
         addresses = names.addresses(order.addresses)
         sovereign = names.domain(order.sovereign_fqdn) if order.sovereign_fqdn else None
         token_digest = tokens.digest(order.token)
-        held = await self._of_token(order.fqdn, token_digest)
+        held = await self._of_token(order.fqdn, token_digest, actor)
         if held is not None and held.mode is Mode.POOL:  # of a pool domain that is not one any more
             return await self._allocator.commit(order.fqdn, order.token, order.addresses, order.sovereign_fqdn, actor)
         if held is not None and not held.is_claim:
@@ -188,23 +202,23 @@ class Byo:
                 raise refusal
             return await self._go_on(held, order, actor)
         if held is None or held.expired:
-            raise await self._refused(order.fqdn, token_digest)
+            raise await self._refused(order.fqdn, token_digest, actor)
         claim = held
         wish = Wish(addresses=addresses, sovereign_fqdn=sovereign, imports=())
         if claim.mode is Mode.BYO_API:
             asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
             flip = self._flips.claim(claim, wish, self._ordered(asked, secret, order, actor))
-            return await self._in_time(flip, order.fqdn, token_digest)
+            return await self._in_time(flip, order.fqdn, token_digest, actor)
         return await self._commit_manual(claim, wish, order, actor)
 
-    async def _of_token(self, fqdn: str, token_digest: bytes) -> Allocation | None:
-        """Return the allocation or the claim of a token."""
-        if tokens.matches(held := await self._store.find(fqdn), token_digest):
+    async def _of_token(self, fqdn: str, token_digest: bytes, actor: Actor) -> Allocation | None:
+        """Return the allocation or the claim of a token, if it is the caller's."""
+        if tokens.matches(held := await self._store.find(fqdn, actor.only), token_digest):
             return held
-        if (claim := await self._claims.find(fqdn, token_digest)) is not None:
+        if (claim := await self._claims.find(fqdn, token_digest, actor.only)) is not None:
             return claim
         # The watch may have made the one of the other between the two questions.
-        return held if tokens.matches(held := await self._store.find(fqdn), token_digest) else None
+        return held if tokens.matches(held := await self._store.find(fqdn, actor.only), token_digest) else None
 
     def _ordered(self, asked: Asked, secret: str, order: Commit, actor: Actor) -> Order:
         return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, imports=order.imports, actor=actor)
@@ -227,7 +241,7 @@ class Byo:
         held = await self._store.find(claim.fqdn)
         if held is not None and held.id == claim.id:
             return await self._allocator.outcome(held, _SERVE_SECONDS) or held
-        found = await self._claims.find(claim.fqdn, claim.token_digest)
+        found = await self._claims.find(claim.fqdn, claim.token_digest, None)
         if found is None:
             raise NotFound(f"somebody else proved {claim.fqdn} to be his")
         return found
@@ -236,7 +250,7 @@ class Byo:
         if held.mode is Mode.BYO_API and order.registrar_token:
             asked, secret = self._registrars.asked(order.registrar, order.fqdn, order.registrar_token)
             flip = self._flips.resume(held, self._ordered(asked, secret, order, actor))
-            return await self._in_time(flip, order.fqdn, held.token_digest)
+            return await self._in_time(flip, order.fqdn, held.token_digest, actor)
         return await self._allocator.outcome(held) or held
 
     # --- release and rollback ------------------------------------------------------------------------
@@ -258,11 +272,11 @@ class Byo:
         taken away first. Raises NotFound, TokenMismatch, Conflict, StillDelegated, RegistrarFailure.
         """
         token_digest = tokens.digest(token) if token else None
-        held = await self._store.find(fqdn)
+        held = await self._store.find(fqdn, actor.only)
         if held is not None and held.mode is Mode.POOL:  # of a pool domain that is not one any more
             return await self._allocator.release(fqdn, token, actor)
         if held is None or (token_digest and not tokens.matches(held, token_digest)):
-            claim = await self._claim_to_release(fqdn, token_digest, held)
+            claim = await self._claim_to_release(fqdn, token_digest, held, actor)
             withdrawn = await self._claims.withdraw(claim.id, actor)
             return withdrawn or claim, True
         if held.state is State.RELEASING:
@@ -279,18 +293,20 @@ class Byo:
             return outcome, False
         return msgspec.structs.replace(leaving, dns_state=DnsState.NONE, ds=()), True
 
-    async def _claim_to_release(self, fqdn: str, token_digest: bytes | None, held: Allocation | None) -> Allocation:
+    async def _claim_to_release(
+        self, fqdn: str, token_digest: bytes | None, held: Allocation | None, actor: Actor
+    ) -> Allocation:
         """Return the claim that a release means; raises NotFound, TokenMismatch, Conflict."""
         if token_digest:
-            claim = await self._claims.find(fqdn, token_digest)
+            claim = await self._claims.find(fqdn, token_digest, actor.only)
             if claim is None or claim.expired:
                 raise (
-                    await self._refused(fqdn, token_digest)
+                    await self._refused(fqdn, token_digest, actor)
                     if held or claim
                     else NotFound(f"there is no allocation of {fqdn}")
                 )
             return claim
-        claims = await self._claims.of(fqdn)
+        claims = await self._claims.of(fqdn, actor.only)
         if len(claims) > 1:
             raise Conflict(f"there are {len(claims)} reservations of {fqdn}; send the reservationToken of one")
         if not claims:
@@ -322,7 +338,7 @@ class Byo:
         self, fqdn: str, token: str | None, registrar: str | None, registrar_token: str | None, actor: Actor
     ) -> Allocation:
         """Give a domain its former nameservers back; raises NotFound, TokenMismatch, and as `Flips.roll_back`."""
-        held = await self._store.find(fqdn)
+        held = await self._store.find(fqdn, actor.only)
         if held is None or held.state is not State.ACTIVE or held.mode is not Mode.BYO_API:
             raise NotFound(f"there is no active domain {fqdn} whose nameservers the service has changed")
         if token and not tokens.matches(held, tokens.digest(token)):
@@ -331,9 +347,11 @@ class Byo:
             raise MissingToken("send the registrar's token: it is kept nowhere")
         asked, secret = self._registrars.asked(registrar, fqdn, registrar_token)
         rollback = self._flips.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
-        return await self._in_time(rollback, fqdn, held.token_digest)
+        return await self._in_time(rollback, fqdn, held.token_digest, actor)
 
-    async def _in_time(self, steps: Coroutine[None, None, Allocation], fqdn: str, token_digest: bytes) -> Allocation:
+    async def _in_time(
+        self, steps: Coroutine[None, None, Allocation], fqdn: str, token_digest: bytes, actor: Actor
+    ) -> Allocation:
         """Return what came of the steps; where they take too long, how the domain stands: the next call goes on.
 
         A change that is cut off is noted, so that it is looked for before anything else is sent.
@@ -342,7 +360,7 @@ class Byo:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await steps
         except TimeoutError:
-            found = await self._of_token(fqdn, token_digest)
+            found = await self._of_token(fqdn, token_digest, actor)
             if found is None or found.is_claim:
                 raise ApiUnavailable(
                     "the registrar, or the domain's nameservers, take too long; try again", 10
@@ -371,11 +389,18 @@ class Byo:
         findings = await self._surveyor.judge(fqdn, survey, None)
         return fqdn, findings, survey.old.rrsets if survey.old else ()
 
-    async def find(self, fqdn: str) -> Allocation:
-        """Return what there is of a domain: its allocation, else the oldest live claim; raises NotFound."""
-        if (held := await self._store.find(fqdn)) is not None:
+    async def find(self, fqdn: str, actor: Actor) -> Allocation:
+        """Return what a client has of a domain: its allocation, else its oldest live claim; raises NotFound."""
+        if (held := await self._store.find(fqdn, actor.only)) is not None:
             return held
-        if claims := await self._claims.of(fqdn):
+        if claims := await self._claims.of(fqdn, actor.only):
             return claims[0]
         # The watch may have made the one of the other between the two questions.
-        return await self._allocator.find(fqdn)
+        return await self._allocator.find(fqdn, actor)
+
+    async def require_visible(self, fqdn: str, actor: Actor) -> None:
+        """Raise NotFound for a name that others have and this client has not: its delegation is not his to see."""
+        if actor.only is None or await self._store.find(fqdn, actor.only) or await self._claims.of(fqdn, actor.only):
+            return
+        if await self._store.find(fqdn) or await self._claims.of(fqdn):
+            raise NotFound("there is no such delegation")

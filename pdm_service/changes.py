@@ -12,10 +12,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.model import Allocation
 from pdm_service.observation import OldRRset
-from pdm_service.store import WORK_CHANNEL, Actor
+from pdm_service.store import WORK_CHANNEL
 
 Kind = Literal["nameservers", "rollback", "ds", "ds-removal"]
 Result = Literal["requested", "pending", "done", "failed"]

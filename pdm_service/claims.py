@@ -14,10 +14,11 @@ import asyncpg
 import msgspec
 
 from pdm_service import names
+from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
 from pdm_service.model import Allocation, Mode, Proof, RRset
-from pdm_service.store import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, Actor, allocation_of
+from pdm_service.store import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
 
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""
@@ -35,6 +36,7 @@ class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_digest: bytes | None
     request_digest: bytes
     challenge: str
+    tenant: str | None = None
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,24 +59,34 @@ class Claims:
 
     # --- questions -----------------------------------------------------------------------------
 
-    async def find(self, fqdn: str, token_digest: bytes) -> Allocation | None:
-        """Return the claim of a token, an expired one included."""
+    async def find(self, fqdn: str, token_digest: bytes, only: str | None) -> Allocation | None:
+        """Return the claim of a token (and of a client), an expired one included."""
         row = await self._row(
-            f"SELECT {CLAIM} FROM claims a WHERE a.fqdn = $1 AND a.token_digest = $2", fqdn, token_digest
+            f"""
+            SELECT {CLAIM} FROM claims a
+             WHERE a.fqdn = $1 AND a.token_digest = $2 AND ($3::text IS NULL OR a.owner = $3)
+            """,
+            fqdn, token_digest, only,
+        )  # fmt: skip
+        return allocation_of(row) if row else None
+
+    async def again(self, owner: str, idempotency_digest: bytes) -> Allocation | None:
+        """Return the claim that a client opened before with the same Idempotency-Key."""
+        row = await self._row(
+            f"SELECT {CLAIM} FROM claims a WHERE a.owner = $1 AND a.idempotency_digest = $2", owner, idempotency_digest
         )
         return allocation_of(row) if row else None
 
-    async def again(self, idempotency_digest: bytes) -> Allocation | None:
-        """Return the claim that the same Idempotency-Key opened before."""
-        row = await self._row(f"SELECT {CLAIM} FROM claims a WHERE a.idempotency_digest = $1", idempotency_digest)
-        return allocation_of(row) if row else None
-
-    async def of(self, fqdn: str) -> list[Allocation]:
-        """Return the live claims of a domain, the oldest first."""
+    async def of(self, fqdn: str, only: str | None = None) -> list[Allocation]:
+        """Return the live claims of a domain (and of a client), the oldest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT {CLAIM} FROM claims a WHERE a.fqdn = $1 AND {LIVE} ORDER BY a.reserved_at, a.id", fqdn
-            )
+                f"""
+                SELECT {CLAIM} FROM claims a
+                 WHERE a.fqdn = $1 AND {LIVE} AND ($2::text IS NULL OR a.owner = $2) ORDER BY a.reserved_at, a.id
+                """,
+                fqdn, only,
+            )  # fmt: skip
         return [allocation_of(row) for row in rows]
 
     async def held_by_others(self, fqdn: str, token_digest: bytes | None) -> str | None:
@@ -97,28 +109,20 @@ class Claims:
     # --- transitions ---------------------------------------------------------------------------
 
     async def open(self, new: NewClaim, actor: Actor) -> Allocation:
-        """Open a claim, and have its delegation watched; raises Conflict, OverlapsAllocation, IdempotencyKeyReused."""
+        """Open a claim, and have its delegation watched.
+
+        Raises Conflict, OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded.
+        """
         if held := await self.held_by_others(new.fqdn, None):
             raise _held(new.fqdn, held)
         try:
-            row = await self._row(
-                f"""
-                WITH a AS (
-                    INSERT INTO claims (fqdn, span, mode, created_by, expires_at, token_digest, token_nonce,
-                                        idempotency_digest, request_digest, challenge)
-                    VALUES ($1, name_span($2, $3), $4, $5, now() + $6::interval, $7, $8, $9, $10, $11)
-                    RETURNING *),
-                watched AS (
-                    INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
-                        ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
-                noted AS (
-                    INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state, outcome)
-                    SELECT fqdn, id, 'reserved', $12, $13, 'reserved', mode FROM a)
-                SELECT {CLAIM}, pg_notify('{WORK_CHANNEL}', '') FROM a
-                """,
-                new.fqdn, *names.span(new.fqdn), new.mode, new.created_by, new.ttl, new.token_digest, new.token_nonce,
-                new.idempotency_digest, new.request_digest, new.challenge, actor.name, actor.request_id,
-            )  # fmt: skip
+            async with self._database.connection() as connection, connection.transaction():
+                await count(connection, actor, new.tenant)
+                row = await connection.fetchrow(
+                    _OPEN, new.fqdn, *names.span(new.fqdn), new.mode, new.created_by, new.ttl, new.token_digest,
+                    new.token_nonce, new.idempotency_digest, new.request_digest, new.challenge, actor.name,
+                    actor.request_id, new.tenant,
+                )  # fmt: skip
         except asyncpg.UniqueViolationError:
             raise IdempotencyKeyReused(
                 "this Idempotency-Key belongs to another request; use a fresh key for each"
@@ -132,13 +136,14 @@ class Claims:
             f"""
             WITH a AS (
                 UPDATE claims SET expires_at = greatest(expires_at, now() + $3)
-                 WHERE fqdn = $1 AND token_digest = $2 AND expires_at > now() RETURNING *),
+                 WHERE fqdn = $1 AND token_digest = $2 AND expires_at > now() AND ($6::text IS NULL OR owner = $6)
+                RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
                 SELECT fqdn, id, 'renewed', $4, $5, 'reserved', 'reserved' FROM a)
             SELECT {CLAIM} FROM a
             """,
-            fqdn, token_digest, ttl, actor.name, actor.request_id,
+            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
@@ -260,9 +265,23 @@ class Claims:
         return len(rows)
 
 
+_OPEN: LiteralString = f"""
+    WITH a AS (
+        INSERT INTO claims (fqdn, span, mode, created_by, expires_at, token_digest, token_nonce,
+                            idempotency_digest, request_digest, challenge, owner, tenant)
+        VALUES ($1, name_span($2, $3), $4, $5, now() + $6::interval, $7, $8, $9, $10, $11, $12, $14)
+        RETURNING *),
+    watched AS (
+        INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
+            ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
+    noted AS (
+        INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state, outcome, tenant)
+        SELECT fqdn, id, 'reserved', $12, $13, 'reserved', mode, tenant FROM a)
+    SELECT {CLAIM}, pg_notify('{WORK_CHANNEL}', '') FROM a
+"""
 _CARRIED = (
     "fqdn", "span", "id", "mode", "created_by", "reserved_at", "token_digest", "token_nonce", "idempotency_digest",
-    "request_digest", "sovereign_fqdn", "load_balancer_ips", "proof", "imports",
+    "request_digest", "sovereign_fqdn", "load_balancer_ips", "proof", "imports", "owner", "tenant",
 )  # fmt: skip
 _TAKE: LiteralString = """
     DELETE FROM claims WHERE id = $1 AND expires_at > now() AND committed_at IS NOT NULL AND proof IS NOT NULL
@@ -283,9 +302,9 @@ _ADOPT: LiteralString = f"""
     WITH a AS (
         INSERT INTO allocations (
             fqdn, span, id, mode, created_by, reserved_at, token_digest, token_nonce, idempotency_digest,
-            request_digest, sovereign_fqdn, load_balancer_ips, proof, imports,
+            request_digest, sovereign_fqdn, load_balancer_ips, proof, imports, owner, tenant,
             state, committed_at, dns_state, dns_updated_at, due_at, needs)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
                 'active', now(), 'pending', now(), now(), CASE WHEN $4 = 'byo-api' THEN 'registrar-token' END)
         RETURNING *),
     watched AS (
@@ -293,7 +312,7 @@ _ADOPT: LiteralString = f"""
             ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
-        SELECT fqdn, id, 'committed', $15, $16, 'reserved', 'active', proof FROM a)
+        SELECT fqdn, id, 'committed', $17, $18, 'reserved', 'active', proof FROM a)
     SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
 """
 

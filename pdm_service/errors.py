@@ -16,6 +16,10 @@
     ├── MissingToken 422         missing-token     ├── MissingNameservers 422   missing-nameservers
     ├── PreflightBlocked 409     preflight-blocked ├── StillDelegated 409       still-delegated
     ├── NoUndoSheet 409          no-undo-sheet     ├── ChangeUnderWay 409       change-under-way
+    ├── Unauthenticated 401      unauthenticated   ├── MissingScope 403         missing-scope
+    ├── PoolNotAllowed 403       pool-not-allowed  ├── QuotaExceeded 429        quota-exceeded
+    ├── TooManyAttempts 429      too-many-attempts ├── NotCanonical 422         not-canonical
+    ├── AuthenticationUnavailable 503 authentication-unavailable
     └── RegistrarFailure, what a registrar's adapter tells
         ├── InvalidToken 401         invalid-token           ├── IpNotAllowed 403        ip-not-allowed
         ├── AccountNotEligible 403   account-not-eligible    ├── InsufficientScope 403   insufficient-scope
@@ -223,6 +227,55 @@ class ChangeUnderWay(PdmError):
 
     code, status = "change-under-way", 409
     retry_after_seconds = 30
+
+
+class Unauthenticated(PdmError):
+    """The request has no credential, or one that is not (or no longer) valid."""
+
+    code, status = "unauthenticated", 401
+
+
+class MissingScope(PdmError):
+    """The client's credential does not allow this."""
+
+    code, status = "missing-scope", 403
+
+
+class PoolNotAllowed(PdmError):
+    """The client may not take names of this pool domain."""
+
+    code, status = "pool-not-allowed", 403
+
+
+class QuotaExceeded(PdmError):
+    """The client, or its tenant, has or does as much as it may."""
+
+    code, status = "quota-exceeded", 429
+    retry_after_seconds = 60
+
+    def __init__(self, detail: str, retry_after_seconds: int = 60) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyAttempts(PdmError):
+    """Too many credentials that are not valid came from this address."""
+
+    code, status = "too-many-attempts", 429
+    retry_after_seconds = 30
+
+
+class AuthenticationUnavailable(PdmError):
+    """The Kubernetes API server, which knows who a token's is, does not answer."""
+
+    code, status = "authentication-unavailable", 503
+    retry_after_seconds = 2
+
+
+class NotCanonical(PdmError):
+    """A value of a declared allocation is not in the form in which it is told."""
+
+    code, status = "not-canonical", 422
 
 
 class RegistrarFailure(PdmError):

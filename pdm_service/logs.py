@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import msgspec
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+client: ContextVar[str | None] = ContextVar("client", default=None)
+"""The id of who calls, where callers are told apart."""
 
 _LOUD = ("httpx", "httpcore", "asyncio", "alembic", "sqlalchemy", "hpack", "dns", "uvicorn")
 """Libraries that at level debug or info print URLs, headers or statements: held at warning."""
@@ -29,6 +31,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) is not None:
             line["requestId"] = current
+        if (caller := client.get()) is not None:
+            line["client"] = caller
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -64,6 +68,8 @@ class AccessLog:
             "status": status,
             "ms": round(seconds * 1000, 2),
         }
+        if (caller := client.get()) is not None:
+            line["client"] = caller
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
         self._lines.append(self._encoder.encode(line))

@@ -72,6 +72,15 @@ class Metrics:
         self._delegations = Gauge("pdm_delegations", "Watched delegations by phase.", ["phase"], registry=r)
         self._looks = Counter("pdm_delegation_looks", "Looks at delegations, by what was found.", ["phase"], registry=r)
         self._dns_queries = Counter("pdm_dns_queries", "Questions of looks at delegations.", registry=r)
+        self._auth_failures = Counter(
+            "pdm_auth_failures", "Requests refused for their credential, by why.", ["reason"], registry=r
+        )
+        self._file_valid = Gauge(
+            "pdm_file_valid", "Whether the last reading of a file that may change was usable.", ["file"], registry=r
+        )
+        self._refusals = Counter(
+            "pdm_refusals", "Names that were not given, by the rule that stood in the way.", ["reason"], registry=r
+        )
         self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -133,6 +142,18 @@ class Metrics:
         """Count a look at a delegation."""
         self._looks.labels(phase).inc()
         self._dns_queries.inc(queries)
+
+    def auth_failure(self, reason: str) -> None:
+        """Count a request that was refused for its credential."""
+        self._auth_failures.labels(reason).inc()
+
+    def file(self, name: str, *, valid: bool) -> None:
+        """Set whether a file that may change is usable as it is."""
+        self._file_valid.labels(name).set(valid)
+
+    def refusal(self, reason: str) -> None:
+        """Count a name that was not given."""
+        self._refusals.labels(reason).inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

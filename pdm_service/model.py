@@ -127,6 +127,12 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with every change of the wanted state, and is never used twice for a name."""
     attempts: int
     """Failed attempts to make DNS equal to the present generation."""
+    owner: str = "local"
+    """The client that made it."""
+    tenant: str | None = None
+    """For whom, in that client's words; of a declared one the `owner` of its resource."""
+    declared: bool = False
+    """Held by PUT: it has no token and does not expire."""
     proof: Proof | None = None
     """Only of a customer's domain."""
     imports: tuple[RRset, ...] = ()
@@ -143,6 +149,10 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     def is_claim(self) -> bool:
         """Somebody's word that a domain is his: nothing is served for it, and others may say the same."""
         return self.challenge is not None
+
+    def is_declared_for(self, tenant: str) -> bool:
+        """Whether it is held by PUT, for this owner of a resource."""
+        return self.declared and self.tenant == tenant
 
     @property
     def reached(self) -> bool:

@@ -1,17 +1,22 @@
 """Is a label reserved, and why. The lists are the data files in `reserved_names/`.
 
 One file a reason. A line is a word; `word*` stands for every label that begins with it, and
-`word#` for the word alone or followed by digits. `#` after a blank starts a comment.
+`word#` for the word alone or followed by digits. `#` after a blank starts a comment. Words of
+`abuse` count wherever they stand between hyphens, also with digits for letters.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+
+_ABUSE = "abuse"
+_LEET = str.maketrans("01345", "oleas")
 
 
 @cache
 def lists() -> dict[str, tuple[str, ...]]:
-    """Return the entries by reason (protocol, role, platform), as written."""
+    """Return the entries by reason (abuse, protocol, role, platform), as written."""
     folder = files("pdm_service") / "reserved_names"
     found = {}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -21,30 +26,36 @@ def lists() -> dict[str, tuple[str, ...]]:
     return found
 
 
-@cache
-def words() -> tuple[str, ...]:
-    """Return all reserved words, sorted; a pattern is represented by its bare word."""
-    return tuple(sorted({entry.rstrip("*#") for entries in lists().values() for entry in entries}))
+class Words:
+    """The reserved words: the lists that come with the service, and what a deployment adds to them."""
 
+    def __init__(self, added: Mapping[str, Iterable[str]] | None = None) -> None:
+        more = added or {}
+        self._lists = {reason: (*entries, *more.get(reason, ())) for reason, entries in lists().items()}
+        self._exact: dict[str, str] = {}
+        self._counted: dict[str, str] = {}
+        self._prefixes: dict[str, str] = {}
+        for reason, entries in self.lists().items():
+            for entry in entries:
+                kind = {"#": self._counted, "*": self._prefixes}.get(entry[-1], self._exact)
+                kind.setdefault(entry.rstrip("#*"), reason)
+        self._abuse = frozenset(self._lists[_ABUSE])
+        self._bare = tuple(sorted({entry.rstrip("*#") for entries in self.lists().values() for entry in entries}))
 
-def why(label: str) -> str | None:
-    """Return the reason for which a normalised label is reserved, or None if it is free to take."""
-    exact, counted, prefixes = _index()
-    if (reason := exact.get(label) or counted.get(label.rstrip("0123456789"))) is not None:
-        return reason
-    if label.startswith(tuple(prefixes)):
-        return next(reason for prefix, reason in prefixes.items() if label.startswith(prefix))
-    return None
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """Return the entries that are told to everybody, by reason."""
+        return {reason: entries for reason, entries in self._lists.items() if reason != _ABUSE}
 
+    def bare(self) -> tuple[str, ...]:
+        """Return all words that are told, sorted; a pattern is represented by its bare word."""
+        return self._bare
 
-@cache
-def _index() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Return the reasons of whole words, of words that digits may follow, and of prefixes."""
-    exact: dict[str, str] = {}
-    counted: dict[str, str] = {}
-    prefixes: dict[str, str] = {}
-    for reason, entries in lists().items():
-        for entry in entries:
-            kind = {"#": counted, "*": prefixes}.get(entry[-1], exact)
-            kind.setdefault(entry.rstrip("#*"), reason)
-    return exact, counted, prefixes
+    def why(self, label: str) -> str | None:
+        """Return the reason for which a normalised label is reserved, or None if it is free to take."""
+        if (reason := self._exact.get(label) or self._counted.get(label.rstrip("0123456789"))) is not None:
+            return reason
+        if label.startswith(tuple(self._prefixes)):
+            return next(reason for prefix, reason in self._prefixes.items() if label.startswith(prefix))
+        parts = {label, *label.split("-")}
+        parts |= {part.translate(_LEET) for part in parts}
+        return _ABUSE if parts & self._abuse else None

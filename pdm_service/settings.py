@@ -5,17 +5,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from adapters.all import NAMES, OVH_ENDPOINTS
-from pdm_service import names
+from pdm_service import callers, names, policy
 from pdm_service.errors import InvalidFormat
+from pdm_service.policy import Confusables
+from pdm_service.reread import content
 
 _MAX_POOL_DOMAIN = 180
 _MAX_DURATION = timedelta(days=30)
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # https://www.internic.net/domain/named.root
 _IANA_ROOT = """
@@ -94,6 +98,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     acme_issuers: tuple[str, ...]
     """The CAs, by their names in CAA, that the platform gets its certificates from."""
 
+    auth_tokens_file: Path | None
+    """The clients and their scopes."""
+    anonymous: bool
+    """Whether the compatibility routes for pools are open to callers without a credential."""
+    kubernetes_url: str | None
+    """The API server that knows whose a ServiceAccount's token is."""
+    kubernetes_token_file: Path
+    kubernetes_ca_file: Path | None
+    policy_file: Path | None
+    """The deployment's own reserved words and brands."""
+    confusables: Confusables
+    quarantine: timedelta
+    """How long a released name is kept for its last holder."""
+    events_kept: timedelta
+    """How long the audit trail is kept."""
+    otlp_url: str | None
+    """Where traces are sent, by OTLP over HTTP."""
+
     def __repr__(self) -> str:
         """Show nothing: a repr ends up in logs, and three fields are secrets."""
         return "Settings()"
@@ -102,7 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str]) -> Settings:
     """Return the settings; raises SettingsError."""
     reader = _Reader(environment)
-    host = reader.get("PDM_HOST", "127.0.0.1", _loopback)
+    closed = any(environment.get(name) for name in ("PDM_AUTH_TOKENS_FILE", "PDM_ANONYMOUS"))
+    host = reader.get("PDM_HOST", "127.0.0.1", _host if closed else _loopback)
     settings = {
         "host": host,
         "port": reader.get("PORT", "8080", _port),
@@ -139,13 +162,20 @@ def read(environment: Mapping[str, str]) -> Settings:
         "clock_ahead": reader.get("PDM_CLOCK_AHEAD", "0s", _maybe_no_time),
         "rdap_url": reader.get("PDM_RDAP_URL", "iana", _rdap_url),
         "acme_issuers": reader.get("PDM_ACME_ISSUERS", "letsencrypt.org", _domains),
+        "auth_tokens_file": reader.get("PDM_AUTH_TOKENS_FILE", "", _maybe_file(callers.read)),
+        "anonymous": reader.get("PDM_ANONYMOUS", "", _anonymous),
+        "kubernetes_url": reader.get("PDM_KUBERNETES_URL", "", _maybe_url),
+        "kubernetes_token_file": reader.get("PDM_KUBERNETES_TOKEN_FILE", f"{_SERVICE_ACCOUNT}/token", Path),
+        "kubernetes_ca_file": reader.get("PDM_KUBERNETES_CA_FILE", "", _maybe_file(str)),
+        "policy_file": reader.get("PDM_NAME_POLICY_FILE", "", _maybe_file(policy.read)),
+        "confusables": reader.get("PDM_CONFUSABLES", "warn", _one_of(get_args(Confusables))),
+        "quarantine": reader.get("PDM_QUARANTINE", "30d", _up_to_a_year),
+        "events_kept": reader.get("PDM_EVENTS_RETENTION", "400d", _retention),
+        "otlp_url": reader.get("PDM_OTLP_URL", "", _maybe_url),
     }
     if bool(settings["pool_registrar"]) != bool(settings["pool_registrar_token"]) and not reader.faults:
         missing = "PDM_POOL_REGISTRAR_TOKEN" if settings["pool_registrar"] else "PDM_POOL_REGISTRAR"
         reader.faults.append(f"{missing}: missing; a pool registrar needs a name and a token")
-    for name in ("PDM_AUTH_TOKENS_FILE", "PDM_ANONYMOUS"):
-        if environment.get(name):
-            reader.faults.append(f"{name}: this version does not tell callers apart; it only listens on loopback")
     if reader.faults:
         raise SettingsError("\n".join(reader.faults))
     return msgspec.convert(settings, Settings, strict=False)
@@ -191,13 +221,41 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:-]+", text):
+        msg = "takes an address or a host name"
+        raise ValueError(msg)
+    return text
+
+
+def _maybe_file(parse: Callable[[str], object]) -> Callable[[str], Path | None]:
+    def check(text: str) -> Path | None:
+        if not text:
+            return None
+        try:
+            content(Path(text), parse)
+        except OSError as error:
+            msg = f"the file cannot be read: {error.strerror}"
+            raise ValueError(msg) from error
+        return Path(text)
+
+    return check
+
+
+def _anonymous(text: str) -> bool:
+    if text not in {"", "compat"}:
+        msg = "is compat, or not set"
+        raise ValueError(msg)
+    return bool(text)
+
+
 def _loopback(text: str) -> str:
     try:
         loopback = text == "localhost" or ip_address(text).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
-        msg = "without client authentication only a loopback address is accepted"
+        msg = "without PDM_AUTH_TOKENS_FILE only a loopback address is accepted"
         raise ValueError(msg)
     return text
 
@@ -305,13 +363,22 @@ def _rdap_url(text: str) -> str | None:
     return None if text == "iana" else "" if text == "none" else _http_url(text)
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str, least: timedelta = timedelta(seconds=1), most: timedelta = _MAX_DURATION) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
-    found = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else timedelta()
-    if not timedelta() < found <= _MAX_DURATION:
-        msg = "takes a duration such as 90s, 30m or 2h, 30d at most"
+    found = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else None
+    if found is None or not least <= found <= most:
+        msg = f"takes a duration such as 90s, 30m or 2h, {most.days}d at most"
         raise ValueError(msg)
     return found
+
+
+def _up_to_a_year(text: str) -> timedelta:
+    return timedelta() if text == "0" else _duration(text, timedelta(), timedelta(days=366))
+
+
+def _retention(text: str) -> timedelta:
+    # Quotas count what was reserved within a day.
+    return _duration(text, timedelta(days=2), timedelta(days=3660))
 
 
 def _lease(text: str) -> timedelta:

@@ -7,24 +7,34 @@ a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from pdm_service import names
+from pdm_service import names, policy, quotas
+from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.errors import (
+    Conflict,
     IdempotencyKeyReused,
     OverlapsAllocation,
+    QuotaExceeded,
     StoreUnavailable,
 )
 from pdm_service.model import Allocation, DnsState, Mode, Needs, Proof, RRset, State
+from pdm_service.policy import Confusables
 from pdm_service.together import Together
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
 
 _TOGETHER = 64
 """How many questions, or reservations, go into one statement at most."""
+
+_SKELETON_LOCKS = 0x70646F
+"""The first key of the advisory locks under which names are compared with others that look alike."""
 
 WORK_CHANNEL = "pdm_work"
 OUTCOME_CHANNEL = "pdm_outcome"
@@ -34,6 +44,7 @@ COLUMNS: LiteralString = """
     a.id, a.fqdn, a.mode, a.pool_domain, a.subdomain, a.state, a.created_by, a.reserved_at, a.expires_at,
     a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest, a.sovereign_fqdn,
     a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
+    a.owner, a.tenant, a.declared,
     coalesce(a.expires_at <= now(), false) AS expired,
     a.proof, a.imports, a.announce_ds, a.needs, a.not_before
 """
@@ -45,7 +56,8 @@ CLAIM: LiteralString = """
     a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
     a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
     CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
-    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts, a.expires_at <= now() AS expired,
+    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts,
+    a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
     a.proof, a.imports, false AS announce_ds,
     CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
     NULL::timestamptz AS not_before, a.challenge
@@ -54,20 +66,36 @@ CLAIM: LiteralString = """
 _FILTERED: LiteralString = """
     ($2::text IS NULL OR a.pool_domain = $2) AND ($3::text IS NULL OR a.mode = $3)
     AND ($4::text IS NULL OR a.state = $4) AND ($5::text IS NULL OR a.created_by = $5)
+    AND ($8::text IS NULL OR a.owner = $8) AND ($9::text IS NULL OR a.tenant = $9)
 """
 NO_ID, LAST_ID = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+# `q` is a row of quarantine, `new` who wants its name.
+QUARANTINED: LiteralString = "q.until > now() AND (q.owner <> new.owner OR q.tenant IS DISTINCT FROM new.tenant)"
+
+# Somebody else has, or had until lately, a name that `new` is easily taken for.
+RESEMBLES: LiteralString = f"""
+    (EXISTS (SELECT FROM allocations o
+              WHERE o.pool_domain = new.pool_domain AND o.skeleton = new.skeleton AND o.fqdn <> new.fqdn
+                AND (o.owner <> new.owner OR o.tenant IS DISTINCT FROM new.tenant)
+                AND (o.expires_at IS NULL OR o.expires_at > now()))
+     OR EXISTS (SELECT FROM quarantine q
+                 WHERE q.pool_domain = new.pool_domain AND q.skeleton = new.skeleton AND q.fqdn <> new.fqdn
+                   AND {QUARANTINED}))
+"""
 
 RESERVE: LiteralString = f"""
     WITH a AS (
         INSERT INTO allocations AS held (
             fqdn, span, mode, pool_domain, subdomain, state, created_by, reserved_at, expires_at,
-            token_digest, token_nonce, idempotency_digest, request_digest)
+            token_digest, token_nonce, idempotency_digest, request_digest, owner, tenant)
         SELECT fqdn, name_span(low, high), mode, pool_domain, subdomain, 'reserved', created_by, now(), now() + ttl,
-               token_digest, token_nonce, idempotency_digest, request_digest
+               token_digest, token_nonce, idempotency_digest, request_digest, owner, tenant
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                      $8::interval[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[])
+                      $8::interval[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[], $15::text[], $16::text[])
             AS new (fqdn, low, high, mode, pool_domain, subdomain, created_by, ttl,
-                    token_digest, token_nonce, idempotency_digest, request_digest)
+                    token_digest, token_nonce, idempotency_digest, request_digest, owner, tenant)
+         WHERE NOT EXISTS (SELECT FROM quarantine q WHERE q.fqdn = new.fqdn AND {QUARANTINED})
          ORDER BY fqdn  -- two replicas that want the same names wait for each other in one order
         ON CONFLICT (fqdn) DO UPDATE
            SET id = gen_random_uuid(), generation = nextval('allocation_generation'),
@@ -75,23 +103,16 @@ RESERVE: LiteralString = f"""
                created_by = EXCLUDED.created_by, reserved_at = EXCLUDED.reserved_at,
                expires_at = EXCLUDED.expires_at, token_digest = EXCLUDED.token_digest,
                token_nonce = EXCLUDED.token_nonce, idempotency_digest = EXCLUDED.idempotency_digest,
-               request_digest = EXCLUDED.request_digest
+               request_digest = EXCLUDED.request_digest, owner = EXCLUDED.owner, tenant = EXCLUDED.tenant
          WHERE held.state = 'reserved' AND held.expires_at <= now()
         RETURNING *),
     noted AS (
-        INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state)
-        SELECT a.fqdn, a.id, 'reserved', by.actor, by.request_id, 'reserved'
+        INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state, tenant)
+        SELECT a.fqdn, a.id, 'reserved', by.actor, by.request_id, 'reserved', a.tenant
           FROM a JOIN unnest($1::text[], $13::text[], $14::text[]) AS by (fqdn, actor, request_id) USING (fqdn))
     SELECT {COLUMNS} FROM a
 """
 """Hold names, each for its caller: the one statement behind reserve. Returns the rows of those who won."""
-
-
-class Actor(msgspec.Struct, frozen=True):
-    """Who makes a transition, for the audit trail."""
-
-    name: str
-    request_id: str | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +128,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     token_nonce: bytes | None
     idempotency_digest: bytes | None
     request_digest: bytes
+    tenant: str | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,27 +138,38 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     mode: str | None = None
     state: str | None = None
     created_by: str | None = None
+    owner: str | None = None
+    tenant: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of the audit trail."""
+class Question(msgspec.Struct, frozen=True):
+    """Who asks whether he could have a name."""
 
-    id: int
-    at: datetime
-    action: str
-    actor: str
-    request_id: str | None
-    from_state: str | None
-    to_state: str | None
-    outcome: str | None
+    fqdn: str
+    pool_domain: str
+    subdomain: str
+    owner: str
+    tenant: str | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What stands in the way of having a name."""
+
+    state: State | None
+    """Of a live allocation, None if there is none."""
+    quarantined: bool = False
+    """Kept for its last holder."""
+    resembles: bool = False
+    """Easily taken for a name that somebody else holds."""
 
 
 class Store:
     """What callers ask of PostgreSQL: questions and transitions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, confusables: Confusables = "off") -> None:
         self._database = database
-        self._standing: Together[str, State | None] = Together(self._ask_standing, _TOGETHER)
+        self._confusables = confusables
+        self._standing: Together[Question, Standing] = Together(self._ask_standing, _TOGETHER)
         self._reserving: Together[tuple[Reservation, Actor], Allocation | None] = Together(self._reserve, _TOGETHER)
 
     async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
@@ -149,21 +182,30 @@ class Store:
 
     # --- questions -----------------------------------------------------------------------------
 
-    async def find(self, fqdn: str) -> Allocation | None:
-        """Return the allocation as stored, an expired reservation included."""
-        row = await self._row(f"SELECT {COLUMNS} FROM allocations a WHERE a.fqdn = $1", fqdn)
+    async def find(self, fqdn: str, only: str | None = None) -> Allocation | None:
+        """Return the allocation as stored, an expired reservation included; with `only`, if it is that client's."""
+        row = await self._row(
+            f"SELECT {COLUMNS} FROM allocations a WHERE a.fqdn = $1 AND ($2::text IS NULL OR a.owner = $2)", fqdn, only
+        )
         return allocation_of(row) if row else None
 
-    async def standing(self, fqdn: str) -> State | None:
-        """Return the state of a live allocation, None if the name is free."""
-        return await self._standing(fqdn)
+    async def standing(self, question: Question) -> Standing:
+        """Return what stands in the way of having a name."""
+        return await self._standing(question)
 
-    async def _ask_standing(self, fqdns: Sequence[str]) -> list[State | None]:
+    async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
         rows = await self._rows(
-            f"SELECT a.fqdn, a.state FROM allocations a WHERE a.fqdn = ANY($1) AND {LIVE}", list(fqdns)
+            f"""
+            SELECT a.state, EXISTS (SELECT FROM quarantine q WHERE q.fqdn = new.fqdn AND {QUARANTINED}),
+                   {"false" if self._confusables == "off" else RESEMBLES}
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+                   WITH ORDINALITY AS new (fqdn, pool_domain, skeleton, owner, tenant, n)
+              LEFT JOIN allocations a ON a.fqdn = new.fqdn AND {LIVE}
+             ORDER BY n
+            """,
+            *_asked(questions),
         )
-        states = {row["fqdn"]: State(row["state"]) for row in rows}
-        return [states.get(fqdn) for fqdn in fqdns]
+        return [Standing(State(state) if state else None, kept, alike) for state, kept, alike in rows]
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
         """Return at most `limit` live allocations and claims that follow the place `after`, by name and id."""
@@ -182,19 +224,9 @@ class Store:
              ORDER BY fqdn, id LIMIT $6
             """,
             fqdn, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit, last,
+            wanted.owner, wanted.tenant,
         )  # fmt: skip
         return [allocation_of(row) for row in rows]
-
-    async def events(self, fqdn: str, after: int, limit: int) -> list[Event]:
-        """Return at most `limit` entries of a name's audit trail behind entry `after`, oldest first."""
-        rows = await self._rows(
-            """
-            SELECT id, at, action, actor, request_id, from_state, to_state, outcome
-              FROM events WHERE fqdn = $1 AND id > $2 ORDER BY id LIMIT $3
-            """,
-            fqdn, after, limit,
-        )  # fmt: skip
-        return [Event(**row) for row in rows]
 
     async def revision(self) -> str | None:
         """Return the schema's revision; raises StoreUnavailable where there is no schema."""
@@ -221,21 +253,67 @@ class Store:
     async def reserve(self, new: Reservation, actor: Actor) -> Allocation | None:
         """Hold a name; None if somebody has it. An expired reservation does not stand in the way.
 
-        Raises OverlapsAllocation and IdempotencyKeyReused.
+        Raises OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded; Conflict for what is easily taken for
+        somebody else's.
         """
-        return await self._reserving((new, actor))
+        if not self._is_counted(actor):
+            return await self._reserving((new, actor))
+        (found,) = await self._reserve([(new, actor)])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _is_counted(self, actor: Actor) -> bool:
+        """Tell whether what others have, or the caller himself has, decides with the name itself."""
+        return actor.quotas.any or actor.tenant_quotas.any or self._confusables == "refuse"
 
     async def _reserve(self, wanted: Sequence[tuple[Reservation, Actor]]) -> list[Allocation | Exception | None]:
         """Reserve names in one statement; where one of them is refused, one by one."""
         first = {new.fqdn: new for new, _ in reversed(wanted)}
+        columns = _columns([(new, by) for new, by in wanted if first[new.fqdn] is new])
         try:
-            rows = await self._rows(RESERVE, *_columns([(new, by) for new, by in wanted if first[new.fqdn] is new]))
+            if self._is_counted(wanted[0][1]):
+                rows = await self._reserve_counted(*wanted[0], columns)
+            else:
+                rows = await self._rows(RESERVE, *columns)
         except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
             if len(wanted) > 1:
                 return [(await self._reserve([one]))[0] for one in wanted]
             return [await self._why_refused(*wanted[0], error)]
         won = {row["fqdn"]: allocation_of(row) for row in rows}
         return [won.get(new.fqdn) if first[new.fqdn] is new else None for new, _ in wanted]
+
+    async def _reserve_counted(
+        self, new: Reservation, actor: Actor, columns: list[list[object]]
+    ) -> list[asyncpg.Record]:
+        """Reserve a name unless that is more than its client may have, or it resembles somebody else's.
+
+        What decides is looked at under locks, of which all take the same in the same order.
+        """
+        question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
+        async with self._database.connection() as connection, connection.transaction():
+            await self.require_room(connection, question, actor)
+            return await connection.fetch(RESERVE, *columns)
+
+    async def require_room(self, connection: "PoolConnectionProxy", question: Question, actor: Actor) -> None:
+        """Raise QuotaExceeded if a client has what it may have, Conflict if a name is easily taken for another's.
+
+        To be called in the transaction that takes the name: until it ends nobody else can take one that matters.
+        """
+        await count(connection, actor, question.tenant)
+        if self._confusables != "refuse":
+            return
+        alike = f"{policy.skeleton(question.subdomain)}.{question.pool_domain}"
+        await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _SKELETON_LOCKS, alike)
+        resembles = await connection.fetchval(
+            f"""
+            SELECT {RESEMBLES} FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+                AS new (fqdn, pool_domain, skeleton, owner, tenant)
+            """,
+            *_asked([question]),
+        )
+        if resembles:
+            raise Conflict(f"{question.fqdn} is easily taken for a name that somebody else holds; choose another")
 
     async def _why_refused(
         self, new: Reservation, actor: Actor, error: asyncpg.PostgresError
@@ -245,11 +323,11 @@ class Store:
             return None  # another caller, or the same request at another replica, was faster by a hair
         if isinstance(error, asyncpg.UniqueViolationError):
             return IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
-        if await self._forget_expired(*names.span(new.fqdn)):
+        if await self.forget_expired(*names.span(new.fqdn)):
             return (await self._reserve([(new, actor)]))[0]
         return OverlapsAllocation(f"{new.fqdn} lies above or below a name that somebody else holds")
 
-    async def _forget_expired(self, low: str, high: str) -> bool:
+    async def forget_expired(self, low: str, high: str) -> bool:
         """Delete expired reservations above and below a name; tell whether there were any."""
         row = await self._row(
             """
@@ -269,13 +347,14 @@ class Store:
             WITH a AS (
                 UPDATE allocations SET expires_at = greatest(expires_at, now() + $3)
                  WHERE fqdn = $1 AND token_digest = $2 AND state = 'reserved' AND expires_at > now()
+                   AND ($6::text IS NULL OR owner = $6)
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
                 SELECT fqdn, id, 'renewed', $4, $5, 'reserved', 'reserved' FROM a)
             SELECT {COLUMNS} FROM a
             """,
-            fqdn, token_digest, ttl, actor.name, actor.request_id,
+            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
@@ -291,36 +370,42 @@ class Store:
                        sovereign_fqdn = $4, dns_state = 'pending', dns_updated_at = now(), dns_error = NULL,
                        generation = nextval('allocation_generation'), attempts = 0, due_at = now()
                  WHERE fqdn = $1 AND token_digest = $2 AND state = 'reserved' AND expires_at > now()
+                   AND ($7::text IS NULL OR owner = $7)
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
                 SELECT fqdn, id, 'committed', $5, $6, 'reserved', 'active' FROM a)
             SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
             """,
-            fqdn, token_digest, addresses, sovereign_fqdn, actor.name, actor.request_id,
+            fqdn, token_digest, addresses, sovereign_fqdn, actor.name, actor.request_id, actor.only,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
-    async def release_reserved(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
-        """Delete a live reservation, which has no DNS; None if there is none (of that token, if given)."""
+    async def release_reserved(
+        self, fqdn: str, token_digest: bytes | None, actor: Actor, declared_for: str | None = None
+    ) -> Allocation | None:
+        """Delete a live reservation, which has no DNS; None if there is none (of that token or resource, if given)."""
         row = await self._row(
             f"""
             WITH a AS (
                 DELETE FROM allocations
-                 WHERE fqdn = $1 AND state = 'reserved' AND expires_at > now()
-                   AND ($2::bytea IS NULL OR token_digest = $2)
+                 WHERE fqdn = $1 AND state = 'reserved' AND (declared OR expires_at > now())
+                   AND ($2::bytea IS NULL OR token_digest = $2) AND ($5::text IS NULL OR owner = $5)
+                   AND ($6::text IS NULL OR (declared AND tenant = $6))
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state)
                 SELECT fqdn, id, 'released', $3, $4, 'reserved' FROM a)
             SELECT {COLUMNS} FROM a
             """,
-            fqdn, token_digest, actor.name, actor.request_id,
+            fqdn, token_digest, actor.name, actor.request_id, actor.only, declared_for,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
-    async def release_active(self, fqdn: str, token_digest: bytes | None, actor: Actor) -> Allocation | None:
-        """Send an active name on its way out of DNS; None if there is none (of that token, if given)."""
+    async def release_active(
+        self, fqdn: str, token_digest: bytes | None, actor: Actor, declared_for: str | None = None
+    ) -> Allocation | None:
+        """Send an active name on its way out of DNS; None if there is none (of that token or resource, if given)."""
         row = await self._row(
             f"""
             WITH a AS (
@@ -328,13 +413,14 @@ class Store:
                    SET state = 'releasing', dns_state = 'removing', dns_updated_at = now(), dns_error = NULL,
                        generation = nextval('allocation_generation'), attempts = 0, due_at = now()
                  WHERE fqdn = $1 AND state = 'active' AND ($2::bytea IS NULL OR token_digest = $2)
+                   AND ($5::text IS NULL OR owner = $5) AND ($6::text IS NULL OR (declared AND tenant = $6))
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
                 SELECT fqdn, id, 'released', $3, $4, 'active', 'releasing' FROM a)
             SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
             """,
-            fqdn, token_digest, actor.name, actor.request_id,
+            fqdn, token_digest, actor.name, actor.request_id, actor.only, declared_for,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
@@ -399,6 +485,10 @@ class Store:
         )
         return len(rows)
 
+    async def end_quarantine(self) -> None:
+        """Forget who had names last whose time in quarantine is over."""
+        await self._rows("DELETE FROM quarantine WHERE until < now()")
+
 
 def place_of(last: Allocation) -> str:
     """Return the place in the list of allocations behind one of them."""
@@ -408,12 +498,35 @@ def place_of(last: Allocation) -> str:
 _FIELDS = frozenset(Allocation.__struct_fields__)
 
 
+async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | None) -> None:
+    """Raise QuotaExceeded if a client, or its tenant, has what it may have.
+
+    To be called in the transaction that takes the name: nobody else takes one for this client until it ends.
+    """
+    if not (actor.quotas.any or actor.tenant_quotas.any):
+        return
+    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", quotas.LOCKS, actor.name)
+    for who, limits, whose in ((None, actor.quotas, "this client"), (tenant, actor.tenant_quotas, "this tenant")):
+        if not limits.any or (limits is actor.tenant_quotas and tenant is None):
+            continue
+        row = await connection.fetchrow(quotas.USAGE, actor.name, who)
+        if row and (excess := quotas.exceeded(quotas.Usage(**row), limits)):
+            raise QuotaExceeded(f"{whose} may have {excess.limit} {excess.what}", excess.retry_after_seconds)
+
+
+def _asked(questions: Sequence[Question]) -> list[list[str | None]]:
+    """Return the parameters of a question: a list for each."""
+    rows = ((one.fqdn, one.pool_domain, policy.skeleton(one.subdomain), one.owner, one.tenant) for one in questions)
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 def _columns(wanted: Sequence[tuple[Reservation, Actor]]) -> list[list[object]]:
     """Return the parameters of RESERVE: a list for each."""
     rows = (
         (
             new.fqdn, *names.span(new.fqdn), new.mode, new.pool_domain, new.subdomain, new.created_by, new.ttl,
             new.token_digest, new.token_nonce, new.idempotency_digest, new.request_digest, by.name, by.request_id,
+            by.name, new.tenant,
         )
         for new, by in wanted
     )  # fmt: skip

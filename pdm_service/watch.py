@@ -15,6 +15,7 @@ from time import monotonic
 import msgspec
 
 from pdm_service import delegation, logs
+from pdm_service.callers import Actor
 from pdm_service.changes import Changes, Kind
 from pdm_service.claims import Claims
 from pdm_service.delegation import Memory, Report
@@ -25,14 +26,13 @@ from pdm_service.model import CHALLENGE_LABEL, Proof
 from pdm_service.observation import Observation
 from pdm_service.prober import ROUND_SECONDS, Prober, Round
 from pdm_service.signals import Signals, until
-from pdm_service.store import Actor
 from pdm_service.watches import Known, Turn, Watches
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 24
 """Rounds under way in this process; each may wait for slow servers for seconds."""
-_ACTOR = Actor("watch")
+_ACTOR = Actor("watch", everything=True)
 _COUNT_SECONDS = 15.0
 _FRESH = 2
 """A caller may ask for a fresh look every so many first pauses."""

@@ -33,6 +33,8 @@ class ReserveRequest(V1Request, kw_only=True):
     domain: str | None = None
     created_by: str | None = None
     ttl_seconds: int | None = None
+    tenant: str | None = None
+    """For whom, in the client's own words: who gets the name back while it is kept, and whose quota counts."""
 
 
 class NameRequest(V1Request, kw_only=True):
@@ -87,6 +89,17 @@ class RollbackRequest(V1Request, kw_only=True):
     reservation_token: str | None = None
     registrar: str | None = None
     registrar_token: str | None = None
+
+
+class DeclareRequest(V1Request, kw_only=True):
+    """What a name should be; without an address it is reserved. Nothing of it is normalised."""
+
+    pool_domain: str
+    subdomain: str
+    created_by: str | None = None
+    sovereign_fqdn: str | None = field(name="sovereignFQDN", default=None)
+    load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
+    load_balancer_ips: list[str] | None = field(name="loadBalancerIPs", default=None)
 
 
 class CompatReserveRequest(CompatRequest, kw_only=True):
@@ -213,6 +226,9 @@ class AllocationReply(Reply, kw_only=True):
     keep_until: datetime | None = None
     """While it is released: until when its zone is kept for caches that still send queries here."""
     reservation_token: str | None = None
+    tenant: str | None = None
+    warning: str | None = None
+    """Only in the reply to the reserve: the name is easily taken for another one."""
 
 
 class AllocationPage(Reply, kw_only=True):
@@ -228,6 +244,8 @@ class EventReply(Reply, kw_only=True):
     at: datetime
     action: str
     actor: str
+    """The client, or the part of the service that acted."""
+    tenant: str | None = None
     request_id: str | None = None
     from_state: str | None = None
     to_state: str | None = None
@@ -242,6 +260,15 @@ class EventPage(Reply, kw_only=True):
     next_cursor: str | None = None
 
 
+class ExportedEvent(EventReply, kw_only=True):
+    """One line of the export."""
+
+    cursor: str
+    """The place behind it, to go on from."""
+    fqdn: str
+    allocation_id: str
+
+
 class CheckReply(Reply, kw_only=True):
     """Is a name free, and if not, why."""
 
@@ -249,6 +276,8 @@ class CheckReply(Reply, kw_only=True):
     reason: str | None = None
     detail: str | None = None
     fqdn: str | None = None
+    warning: str | None = None
+    """Of a free name that is easily taken for another one."""
 
 
 class PoolRegistration(Reply, kw_only=True):

@@ -50,9 +50,11 @@ class Backlog(msgspec.Struct, frozen=True):
 class Worklist:
     """Rows that are due, leased by at most one publisher each."""
 
-    def __init__(self, database: Database, lease: timedelta) -> None:
+    def __init__(self, database: Database, lease: timedelta, quarantine: timedelta) -> None:
+        """`quarantine` is how long a released name is kept for its last holder."""
         self._database = database
         self._lease = lease
+        self._quarantine = quarantine
 
     async def lease(self, limit: int, audits: int) -> list[Lease]:
         """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
@@ -101,14 +103,20 @@ class Worklist:
         """Forget a name that DNS has no more: it is free; False if the wanted state changed meanwhile."""
         return await self._record(
             f"""
-            WITH a AS (DELETE FROM allocations WHERE {_AS_LEASED} AND state = 'releasing' RETURNING fqdn, id),
+            WITH a AS (DELETE FROM allocations WHERE {_AS_LEASED} AND state = 'releasing' RETURNING *),
+            kept AS (
+                INSERT INTO quarantine (fqdn, pool_domain, subdomain, owner, tenant, until)
+                SELECT fqdn, pool_domain, subdomain, owner, tenant, now() + $4::interval FROM a
+                 WHERE mode = 'pool' AND committed_at IS NOT NULL AND $4::interval > interval '0'
+                    ON CONFLICT (fqdn) DO UPDATE
+                   SET owner = EXCLUDED.owner, tenant = EXCLUDED.tenant, since = now(), until = EXCLUDED.until),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
                 SELECT fqdn, id, 'removed', 'publisher', 'releasing' FROM a)
             SELECT pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
             """,
-            lease,
-        )
+            lease, self._quarantine,
+        )  # fmt: skip
 
     async def unchanged(self, lease: Lease, look_again: timedelta) -> bool:
         """Record that an audit found DNS as wanted."""

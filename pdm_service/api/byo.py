@@ -7,7 +7,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names
-from pdm_service.api.problems import told
+from pdm_service.api.access import ALLOCATE
+from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor, committed
 from pdm_service.byo import Byo
 from pdm_service.changes import Changes
@@ -35,27 +36,29 @@ _CHANGED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes."""
 
-    @get("/v1/delegations/{domain:str}", responses=told(400, 422, 503))
+    @get("/v1/delegations/{domain:str}", responses=told(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
     async def delegation(
         domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
-        return _delegation(await watch.known(names.domain(domain), fresh=fresh))
+        name = names.domain(domain)
+        await byo.require_visible(name, actor())
+        return _delegation(await watch.known(name, fresh=fresh))
 
-    @post("/v1/preflight", status_code=200, responses=told(400, 413, 415, 422, 503))
+    @post("/v1/preflight", status_code=200, responses=told(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
         domain, findings, found = await byo.preflight(data.domain, transfer=data.zone_transfer)
         return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
 
-    @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply))
+    @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
         fqdn = names.domain(data.fqdn)
         held = await byo.roll_back(fqdn, data.reservation_token, data.registrar, data.registrar_token, actor())
         return committed(held, tell)
 
-    @get("/v1/allocations/{fqdn:str}/undo", responses=told(404, 409, 422, 503))
+    @get("/v1/allocations/{fqdn:str}/undo", responses=told(404, 409, 422, 503, *CALLED), opt=ALLOCATE)
     async def undo(fqdn: FromPath[str]) -> UndoReply:
         name = names.domain(fqdn)
-        held = await store.find(name)
+        held = await store.find(name, actor().only)
         sheet = await changes.sheet(held.id) if held else None
         if held is None or sheet is None or sheet.made_at is None:
             raise NoUndoSheet(f"the service has not changed the nameservers of {name}")

@@ -1,19 +1,23 @@
 """The routes of the existing provisioner and composition, in their words, over the same verbs."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.types import Scope
 
-from pdm_service import reserved
+from pdm_service import auth
 from pdm_service.allocator import Allocator
-from pdm_service.api.problems import told
-from pdm_service.api.replies import IdempotencyKey, Tell, actor, committed
-from pdm_service.api.v1 import checked
+from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
+from pdm_service.api.problems import CALLED, told
+from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
+from pdm_service.api.v1 import SLOW_DOWN, address, checked
 from pdm_service.errors import InvalidBody, MissingAddress
 from pdm_service.model import State
+from pdm_service.policy import Policy
 from pdm_service.store import Filter
 from pdm_service.wire import (
     AllocationReply,
@@ -33,21 +37,37 @@ _CALLER = "catalyst-api"
 _PAGE = 500
 
 
-def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[[], Policy]) -> list[HTTPRouteHandler]:
     """Return the compatibility routes for pools."""
 
-    @get("/api/v1/pool/{domain:str}/check", responses=told(503))
-    async def pool_check(domain: FromPath[str], sub: Annotated[str, QueryParameter(required=False)] = "") -> CheckReply:
-        return checked(await allocator.check(domain, sub))
+    @get("/api/v1/pool/{domain:str}/check", responses=told(503, *CALLED), opt=COMPAT_CHECK)
+    async def pool_check(
+        scope: Scope,
+        domain: FromPath[str],
+        sub: Annotated[str, QueryParameter(required=False)] = "",
+        allocation_key: AllocationKey = None,
+    ) -> CheckReply:
+        if not checks.allowed(auth.client.get(), address(scope)):
+            return checked(SLOW_DOWN)
+        return checked(await allocator.check(domain, sub, actor(), key=allocation_key))
 
-    @post("/api/v1/pool/{domain:str}/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503))
+    @post(
+        "/api/v1/pool/{domain:str}/reserve",
+        status_code=201,
+        responses=told(400, 409, 413, 415, 422, 503, *CALLED),
+        opt=COMPAT_ALLOCATE,
+    )
     async def pool_reserve(
-        domain: FromPath[str], data: JSONBody[CompatReserveRequest], idempotency_key: IdempotencyKey = None
+        domain: FromPath[str],
+        data: JSONBody[CompatReserveRequest],
+        idempotency_key: IdempotencyKey = None,
+        allocation_key: AllocationKey = None,
     ) -> CompatReservation:
         created_by = data.created_by or _CALLER
         held = await allocator.reserve(
-            domain, data.subdomain, created_by=created_by, ttl_seconds=None, key=idempotency_key, actor=actor()
-        )
+            domain, data.subdomain, created_by=created_by, ttl_seconds=None, key=idempotency_key, actor=actor(),
+            allocation_key=allocation_key,
+        )  # fmt: skip
         return CompatReservation(
             pool_domain=held.allocation.pool_domain or "",
             subdomain=held.allocation.subdomain or "",
@@ -58,7 +78,12 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             created_by=created_by,
         )
 
-    @post("/api/v1/pool/{domain:str}/commit", status_code=200, responses=told(*_HELD, late=AllocationReply))
+    @post(
+        "/api/v1/pool/{domain:str}/commit",
+        status_code=200,
+        responses=told(*_HELD, *CALLED, late=AllocationReply),
+        opt=COMPAT_ALLOCATE,
+    )
     async def pool_commit(domain: FromPath[str], data: JSONBody[CompatCommitRequest]) -> Response[AllocationReply]:
         fqdn, _, _ = allocator.pool_name(domain, data.subdomain)
         if not data.load_balancer_ip:
@@ -69,7 +94,12 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         )
         return committed(allocation, tell)
 
-    @delete("/api/v1/pool/{domain:str}/release", status_code=200, responses=told(*_GIVEN_BACK, late=CompatFreed))
+    @delete(
+        "/api/v1/pool/{domain:str}/release",
+        status_code=200,
+        responses=told(*_GIVEN_BACK, *CALLED, late=CompatFreed),
+        opt=COMPAT_ALLOCATE,
+    )
     async def pool_release(
         request: Request[None, None, msgspec.UnsetType],  # type: ignore[type-var]
         domain: FromPath[str],
@@ -80,18 +110,19 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         warning = None if free else "DNS is still being removed; the name is free once that is done"
         return Response(CompatFreed(freed=tell(allocation), warning=warning), status_code=200 if free else 202)
 
-    @get("/api/v1/pool/{domain:str}/list", responses=told(422, 503))
+    @get("/api/v1/pool/{domain:str}/list", responses=told(422, 503, *CALLED), opt=COMPAT_ALLOCATE)
     async def pool_list(domain: FromPath[str]) -> CompatList:
         pool = allocator.pool(domain)
         found, last = [], ""
-        while page := await allocator.page(Filter(pool_domain=pool), last, _PAGE):
+        wanted = Filter(pool_domain=pool, owner=actor().only)
+        while page := await allocator.page(wanted, last, _PAGE):
             found += page
             last = page[-1].fqdn
         return CompatList(pool_domain=pool, allocations=[tell(one) for one in found])
 
-    @get("/api/v1/reserved")
+    @get("/api/v1/reserved", responses=told(*CALLED), opt=COMPAT_CHECK)
     async def list_reserved() -> CompatReservedReply:
-        return CompatReservedReply(reserved=list(reserved.words()))
+        return CompatReservedReply(reserved=list(policy().words.bare()))
 
     return [pool_check, pool_reserve, pool_commit, pool_release, pool_list, list_reserved]
 

@@ -41,6 +41,7 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         logs.request_id.set(request_id)
+        logs.client.set(None)
         status = 0
         body = _Body(receive) if _has_body(headers) else None
 

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from pdm_service.api.access import METRICS, PUBLIC
+from pdm_service.api.problems import CALLED, told
 from pdm_service.metrics import Metrics
 from pdm_service.wire import Health, Readiness
 
@@ -18,7 +20,7 @@ def handlers(
 ) -> list[HTTPRouteHandler]:
     """Return the routes for operators and their tools."""
 
-    @get("/healthz")
+    @get("/healthz", opt=PUBLIC)
     async def healthz() -> Response[Health]:
         healthy = await database_ready()
         health = Health(
@@ -28,7 +30,7 @@ def handlers(
         )
         return Response(health, status_code=200 if healthy else 503, headers=_retry(ok=healthy))
 
-    @get("/readyz")
+    @get("/readyz", opt=PUBLIC)
     async def readyz() -> Response[Readiness]:
         ready = await database_ready()
         # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
@@ -39,7 +41,7 @@ def handlers(
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
 
-    @get("/metrics", media_type=MediaType.TEXT)
+    @get("/metrics", media_type=MediaType.TEXT, responses=told(*CALLED), opt=METRICS)
     async def prometheus() -> Response[bytes]:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

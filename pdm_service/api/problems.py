@@ -14,7 +14,8 @@ from litestar.plugins.problem_details import (
 )
 from msgspec import Struct
 
-from pdm_service.errors import PdmError, PreflightBlocked, UnsupportedRegistrar
+from pdm_service.auth import CHALLENGE
+from pdm_service.errors import PdmError, PreflightBlocked, Unauthenticated, UnsupportedRegistrar
 from pdm_service.wire import Problem
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def problem(code: str, status: int, detail: str) -> Problem:
 
 def headers(error: PdmError) -> dict[str, str]:
     """Return the headers that an error wants."""
-    return {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    found = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    return {**found, "WWW-Authenticate": CHALLENGE} if isinstance(error, Unauthenticated) else found
 
 
 def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsException:
@@ -102,14 +104,20 @@ def _from_unknown(error: Exception) -> ProblemDetailsException:
     return _exception(problem("internal-error", 500, "an unexpected failure; the request id finds it in the log"), {})
 
 
-def told(*statuses: int, late: type[Struct] | None = None) -> dict[int, ResponseSpec]:
-    """Return what a route's document says of its refusals, and of its 202 if it has one."""
+CALLED = (401, 403, 429)
+"""What every route may answer that is not open to everybody."""
+
+
+def told(*statuses: int, late: type[Struct] | None = None, new: type[Struct] | None = None) -> dict[int, ResponseSpec]:
+    """Return what a route's document says of its refusals, and of its 201 and 202 if it has them."""
     found = {
         status: ResponseSpec(
             Problem, media_type=MEDIA_TYPE, description=HTTPStatus(status).phrase, generate_examples=False
         )
         for status in statuses
     }
+    if new is not None:
+        found[201] = ResponseSpec(new, description="Created", generate_examples=False)
     if late is not None:
         found[202] = ResponseSpec(late, description="Stored; DNS follows", generate_examples=False)
     return found

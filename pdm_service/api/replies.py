@@ -5,18 +5,19 @@ from typing import Annotated, Protocol
 from litestar import Response
 from litestar.params import HeaderParameter
 
-from pdm_service import logs
+from pdm_service import auth, logs
+from pdm_service.callers import Actor
 from pdm_service.model import CHALLENGE_LABEL, Allocation, DnsState, Mode
-from pdm_service.store import Actor
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
 
+AllocationKey = Annotated[str | None, HeaderParameter(name="PDM-Allocation-Key", required=False)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
 
 
 class Tell(Protocol):
     """Makes a reply of an allocation; the token is told only to whom it was made for."""
 
-    def __call__(self, allocation: Allocation, token: str | None = None) -> AllocationReply:
+    def __call__(self, allocation: Allocation, token: str | None = None, warning: str | None = None) -> AllocationReply:
         """Return the reply."""
         ...
 
@@ -24,7 +25,7 @@ class Tell(Protocol):
 def teller(nameservers: tuple[str, ...]) -> Tell:
     """Return the function that makes a reply of an allocation."""
 
-    def tell(allocation: Allocation, token: str | None = None) -> AllocationReply:
+    def tell(allocation: Allocation, token: str | None = None, warning: str | None = None) -> AllocationReply:
         addresses = list(allocation.load_balancer_ips)
         waits = allocation.dns_state is DnsState.PUBLISHED and not allocation.reached
         dns = DnsStatus(
@@ -56,6 +57,8 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
             challenge=_challenge(allocation),
             keep_until=allocation.not_before,
             reservation_token=token,
+            tenant=allocation.tenant,
+            warning=warning,
         )
 
     return tell
@@ -69,7 +72,7 @@ def _challenge(allocation: Allocation) -> Challenge | None:
 
 def actor() -> Actor:
     """Return who is asking, for the audit trail."""
-    return Actor("api", logs.request_id.get())
+    return auth.client.get().actor(logs.request_id.get())
 
 
 def committed(allocation: Allocation, tell: Tell) -> Response[AllocationReply]:

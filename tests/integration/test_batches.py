@@ -7,18 +7,19 @@ from datetime import timedelta
 import pytest
 
 from pdm_service import zone
+from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import Mode
 from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import PowerDns, Rejected
-from pdm_service.store import Actor, Reservation, Store
+from pdm_service.store import Reservation, Store
 from pdm_service.worklist import Lease, Worklist
 from tests.dns_view import Api
 from tests.service import NAMESERVERS, name
 
 DS = ("12345 13 2 " + "ab" * 32,)
-ACTOR = Actor("test")
+ACTOR = Actor("test", everything=True)
 
 
 async def leases_of(store: Store, worklist: Worklist, pool: str, count: int) -> list[Lease]:

@@ -7,14 +7,15 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model import Mode
-from pdm_service.store import Actor, Reservation, Store
+from pdm_service.store import Reservation, Store
 from tests.eventually import eventually
 from tests.service import Service, name
 
-ACTOR = Actor("test")
+ACTOR = Actor("test", everything=True)
 
 
 def reservation(fqdn: str, seconds: float = 60) -> Reservation:

@@ -7,6 +7,7 @@ import pytest
 from pdm_service import names, reserved
 from pdm_service.errors import InvalidFormat
 
+WORDS = reserved.Words()
 KNOWN_TO_CLIENTS = [
     "admin",
     "api",
@@ -43,8 +44,8 @@ def entries(file: str) -> list[str]:
 def test_word_that_clients_know(word: str) -> None:
     """The 21 words that clients know as reserved are reserved, and are told as such."""
     assert len(KNOWN_TO_CLIENTS) == 21
-    assert reserved.why(word)
-    assert word in reserved.words()
+    assert WORDS.why(word)
+    assert word in WORDS.bare()
 
 
 @pytest.mark.parametrize("file", LISTS)
@@ -64,7 +65,7 @@ def test_word_in_one_list_only() -> None:
     assert sorted(set(found)) == sorted(found)
 
 
-@pytest.mark.parametrize("word", reserved.words())
+@pytest.mark.parametrize("word", WORDS.bare())
 def test_word_is_a_possible_label(word: str) -> None:
     """A word that no caller could ask for has no business in a list."""
     assert word == names.label(word)
@@ -72,8 +73,8 @@ def test_word_is_a_possible_label(word: str) -> None:
 
 def test_words_sorted() -> None:
     """The words that are told are sorted, bare of patterns and without repeats."""
-    assert sorted(set(reserved.words())) == list(reserved.words())
-    assert not any(set(word) & set("*# ") for word in reserved.words())
+    assert sorted(set(WORDS.bare())) == list(WORDS.bare())
+    assert not any(set(word) & set("*# ") for word in WORDS.bare())
 
 
 def test_word_covered_by_a_pattern() -> None:
@@ -97,7 +98,7 @@ def test_word_covered_by_a_pattern() -> None:
 )  # fmt: skip
 def test_reason_of_a_label(label: str, reason: str | None) -> None:
     """A word is reserved as it stands, `word#` also with digits behind it, `word*` with anything behind it."""
-    assert reason == reserved.why(label)
+    assert reason == WORDS.why(label)
 
 
 def test_pattern_only_of_the_two_kinds() -> None:

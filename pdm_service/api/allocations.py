@@ -1,0 +1,78 @@
+"""One allocation as a resource, by its name: look at it, declare what it should be, give it back."""
+
+from typing import Annotated
+
+from litestar import Response, delete, get, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from pdm_service import names
+from pdm_service.allocator import Allocator
+from pdm_service.api.access import ALLOCATE
+from pdm_service.api.problems import CALLED, told
+from pdm_service.api.replies import AllocationKey, Tell, actor
+from pdm_service.api.v1 import released
+from pdm_service.byo import Byo
+from pdm_service.declared import Declared, owner_of
+from pdm_service.model import Allocation, State
+from pdm_service.wire import AllocationReply, DeclareRequest, ReleaseRequest
+
+Owner = Annotated[str | None, QueryParameter(required=False)]
+
+
+def handlers(allocator: Allocator, byo: Byo, declared: Declared, tell: Tell) -> list[HTTPRouteHandler]:
+    """Return the routes of the resource. With `owner` it is there only for who declared it."""
+
+    @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503, *CALLED), opt=ALLOCATE)
+    async def allocation(fqdn: FromPath[str], owner: Owner = None) -> Response[AllocationReply]:
+        name = names.domain(fqdn)
+        if owner is None and byo.concerns(name):
+            found = await byo.find(name, actor())
+        else:
+            found = await allocator.find(name, actor(), None if owner is None else owner_of(owner))
+        return Response(tell(found), headers=_headers(found))
+
+    @put(
+        "/v1/allocations/{fqdn:str}",
+        status_code=200,
+        responses=told(400, 409, 413, 415, 422, 503, *CALLED, new=AllocationReply, late=AllocationReply),
+        opt=ALLOCATE,
+    )
+    async def declare(
+        fqdn: FromPath[str],
+        owner: Annotated[str, QueryParameter()],
+        data: JSONBody[DeclareRequest],
+        allocation_key: AllocationKey = None,
+    ) -> Response[AllocationReply]:
+        found, new = await declared.put(fqdn, owner, data, actor(), allocation_key)
+        there = found.state is State.RESERVED or found.reached
+        return Response(
+            tell(found), status_code=202 if not there else 201 if new else 200, headers=_headers(found)
+        )  # fmt: skip
+
+    @delete(
+        "/v1/allocations/{fqdn:str}",
+        status_code=200,
+        responses=told(400, 404, 409, 422, 503, *CALLED, late=AllocationReply),
+        opt=ALLOCATE,
+    )
+    async def release(
+        fqdn: FromPath[str],
+        owner: Owner = None,
+        *,
+        force: Annotated[bool, QueryParameter(required=False)] = False,
+    ) -> Response[AllocationReply]:
+        name = names.domain(fqdn)
+        if owner is not None:
+            found, free = await allocator.release(name, None, actor(), owner_of(owner))
+        else:
+            found, free = await released(allocator, byo, name, ReleaseRequest(force=force))
+        return Response(tell(found), status_code=200 if free else 202, headers=_headers(found))
+
+    return [allocation, declare, release]
+
+
+def _headers(found: Allocation) -> dict[str, str]:
+    """Return what a controller can read of a reply whose body it only keeps as a text."""
+    waits = found.state is State.ACTIVE and not found.reached
+    return {"PDM-State": "publishing" if waits else found.state.value, "PDM-FQDN": found.fqdn}

@@ -1,0 +1,156 @@
+"""Who is calling: the credential of a request, and the client that it stands for.
+
+Carriers, as they are seen in the field: `Bearer <key or JWT>`, a bare JWT (what a projected token file holds), and
+Basic with the client's id and key (RFC 7617), which any base URL can carry.
+"""
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
+from ipaddress import ip_address, ip_network
+from time import monotonic
+
+from pdm_service import callers, tokens
+from pdm_service.callers import EVERYBODY, NOBODY, Client, Clients, Scope
+from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
+from pdm_service.token_review import TokenReview
+
+CHALLENGE = 'Bearer realm="pdm", Basic realm="pdm", charset="UTF-8"'
+
+_ATTEMPTS = 20
+"""Wrong credentials from one address, before it has to wait…"""
+_PER_MINUTE = 10
+"""…and how many more it has in a minute."""
+_REMEMBERED = 10_000
+_MAX_CREDENTIAL = 8192
+
+client: ContextVar[Client] = ContextVar("client", default=EVERYBODY)
+"""Who makes the request under way."""
+
+
+class Gate:
+    """Lets requests in. A valid credential always passes; wrong ones from one address are counted."""
+
+    def __init__(
+        self,
+        clients: Callable[[], Clients] | None,
+        review: TokenReview | None,
+        *,
+        anonymous: bool,
+        observe: Callable[[str], None],
+    ) -> None:
+        """Without `clients` and `anonymous` every caller is trusted; `observe` is told why one is refused."""
+        self._clients = clients
+        self._review = review
+        self._anonymous = anonymous
+        self._observe = observe
+        self._wrong = Buckets()
+        self.open = clients is None and not anonymous
+
+    async def admit(self, header: str | None, address: str, needed: frozenset[Scope], *, compat: bool) -> Client:
+        """Return who calls; raises Unauthenticated, MissingScope, TooManyAttempts, AuthenticationUnavailable.
+
+        `needed` are the scopes of which one suffices; `compat` says that the route is one that may be open to
+        callers without a credential.
+        """
+        try:
+            if self.open:
+                return EVERYBODY
+            if not header and self._anonymous and compat:
+                return NOBODY
+            found = await self._of(header or "", address)
+        except PdmError as error:
+            self._observe(_REASONS[type(error)] if header else "missing")
+            raise
+        if callers.expired(found):
+            self._observe("expired")
+            raise Unauthenticated(f"the key of {found.id} is over; have a new one made")
+        if not found.may(needed):
+            self._observe("scope")
+            raise MissingScope(f"this needs the scope {' or '.join(sorted(needed))}, which {found.id} does not have")
+        return found
+
+    async def _of(self, header: str, address: str) -> Client:
+        if not header:
+            raise Unauthenticated("send a credential: Authorization: Bearer <key>, or Basic with id and key")
+        identity, secret = _parsed(header)
+        digest = tokens.digest(secret)
+        clients = self._clients() if self._clients else Clients(())
+        if secret and (found := clients.of_key(digest, identity)):
+            return found
+        place = _network(address)
+        review = self._review if clients.use_accounts and identity is None and secret.count(".") == 2 else None
+        if (
+            review is not None
+            and (username := review.remembered(digest)) is None
+            and not self._wrong.left(place, _ATTEMPTS, _PER_MINUTE)
+        ):
+            review = None  # no more reviews for an address that tries tokens out
+        if review is not None:
+            username = await review.username(secret, digest)
+            if username and (found := clients.of_account(username)):
+                return found
+        if not self._wrong.take(place, _ATTEMPTS, _PER_MINUTE):
+            raise TooManyAttempts("too many wrong credentials came from this address; wait a while")
+        raise Unauthenticated("the credential is not one of a client's")
+
+
+_REASONS: dict[type[PdmError], str] = {
+    Unauthenticated: "invalid",
+    TooManyAttempts: "limited",
+    AuthenticationUnavailable: "unavailable",
+}
+
+
+def _parsed(header: str) -> tuple[str | None, str]:
+    """Return (id, secret) of an Authorization header; the id only from Basic, an empty secret for nonsense."""
+    if len(header) > _MAX_CREDENTIAL:
+        return None, ""
+    scheme, _, rest = header.strip().partition(" ")
+    if not rest:
+        return None, scheme
+    if scheme.lower() == "bearer":
+        return None, rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            identity, _, secret = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None, ""
+        return identity, secret
+    return None, ""
+
+
+def _network(address: str) -> str:
+    """Return what counts as one address: of IPv6 the /64 that its holder may choose from."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(parsed) if parsed.version == 4 else str(ip_network(f"{parsed}/64", strict=False))
+
+
+class Buckets:
+    """Token buckets, one for each key: `size` at once, `per_minute` after that. In this process alone."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def left(self, key: str, size: int, per_minute: int) -> int:
+        """Return how many are left."""
+        return int(self._now(key, size, per_minute)[0])
+
+    def take(self, key: str, size: int, per_minute: int) -> bool:
+        """Take one; tell whether there was one."""
+        left, now = self._now(key, size, per_minute)
+        self._left[key] = (left - 1 if left >= 1 else left), now
+        self._left.move_to_end(key)
+        if len(self._left) > _REMEMBERED:
+            self._left.popitem(last=False)
+        return left >= 1
+
+    def _now(self, key: str, size: int, per_minute: int) -> tuple[float, float]:
+        now = monotonic()
+        left, at = self._left.get(key, (float(size), now))
+        return min(size, left + (now - at) * per_minute / 60), now

@@ -1,0 +1,182 @@
+"""Who calls, and what he may do: clients, their scopes, pools and quotas."""
+
+import hmac
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pdm_service.errors import PoolNotAllowed
+
+LOCAL = "local"
+"""The client that everybody is where callers are not told apart."""
+ANONYMOUS = "anonymous"
+"""The client of those who call the compatibility routes without a credential, where that is allowed."""
+BYO = "byo"
+"""Stands in a client's pools for domains that customers bring."""
+
+KEY_PREFIX = "pdm_"
+DEFAULT_CHECKS_PER_MINUTE = 600
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class Scope(StrEnum):
+    """What a client may do."""
+
+    CHECK = "check"
+    """See what the platform offers, and whether a name is free."""
+    ALLOCATE = "allocate"
+    """Hold names, publish them, give them back; its own alone. Includes check."""
+    REGISTRAR = "registrar"
+    """Ask and change things at registrars with tokens of their customers."""
+    METRICS = "metrics"
+    """Read the metrics."""
+    ADMIN = "admin"
+    """Everything, also with what other clients hold."""
+
+
+Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class Quotas(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """How much one may have, or do in a time; None is no limit."""
+
+    reservations: Limit | None = None
+    """Open ones at a time, claims on customers' domains included."""
+    names: Limit | None = None
+    """Names held at a time, in any state."""
+    reservations_per_hour: Limit | None = None
+    reservations_per_day: Limit | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return self != UNLIMITED
+
+
+UNLIMITED = Quotas()
+
+
+class Actor(Struct, frozen=True):
+    """Who makes a transition: for the audit trail, and for what is his to change."""
+
+    name: str
+    request_id: str | None = None
+    everything: bool = False
+    """Whether also what others hold."""
+    pools: frozenset[str] | None = None
+    """Pool domains that he may take names of; None is all."""
+    quotas: Quotas = UNLIMITED
+    tenant_quotas: Quotas = UNLIMITED
+    """Of each of his tenants."""
+
+    @property
+    def only(self) -> str | None:
+        """The client whose allocations alone he may see and change; None is everybody's."""
+        return None if self.everything else self.name
+
+    def require_pool(self, pool_domain: str) -> None:
+        """Raise PoolNotAllowed for a pool domain (or BYO) that is not among his."""
+        if self.pools is not None and pool_domain not in self.pools:
+            what = "domains that customers bring" if pool_domain == BYO else f"the pool domain {pool_domain}"
+            raise PoolNotAllowed(f"this client may not take names of {what}; its pools are set where its key is")
+
+
+class Client(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """One line of the file of callers: a key, or a Kubernetes ServiceAccount, and what comes with it."""
+
+    id: str
+    sha256: str | None = None
+    """Of the key, in hexadecimal digits."""
+    service_account: str | None = None
+    """`namespace:name`."""
+    scopes: frozenset[Scope] = frozenset()
+    pools: frozenset[str] | None = None
+    quotas: Quotas = UNLIMITED
+    tenant_quotas: Quotas = UNLIMITED
+    checks_per_minute: Limit = DEFAULT_CHECKS_PER_MINUTE
+    expires: datetime | None = None
+
+    def may(self, needed: frozenset[Scope]) -> bool:
+        """Tell whether he has one of the scopes."""
+        return Scope.ADMIN in self.scopes or bool(self.scopes & needed)
+
+    def actor(self, request_id: str | None) -> Actor:
+        """Return who acts in a request of his."""
+        return Actor(
+            self.id, request_id, Scope.ADMIN in self.scopes, self.pools, self.quotas, self.tenant_quotas
+        )  # fmt: skip
+
+
+EVERYBODY = Client(id=LOCAL, scopes=frozenset(Scope), checks_per_minute=0)
+"""Where callers are not told apart; its checks are not counted."""
+NOBODY = Client(id=ANONYMOUS, scopes=frozenset({Scope.CHECK, Scope.ALLOCATE}), checks_per_minute=60)
+"""Without a credential, on the compatibility routes for pools."""
+
+
+class Clients:
+    """The clients of a file, by what they prove themselves with."""
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        self._keys = [(bytes.fromhex(client.sha256), client) for client in clients if client.sha256]
+        self._accounts = {client.service_account: client for client in clients if client.service_account}
+
+    def of_key(self, digest: bytes, identity: str | None = None) -> Client | None:
+        """Return the client of a key's digest (and of an id, if one was given), comparing all in constant time."""
+        found = None
+        for known, client in self._keys:
+            if hmac.compare_digest(known, digest) and identity in {None, client.id}:
+                found = client
+        return found
+
+    def of_account(self, username: str) -> Client | None:
+        """Return the client of `system:serviceaccount:namespace:name`."""
+        prefix, _, account = username.partition("serviceaccount:")
+        return self._accounts.get(account) if prefix == "system:" else None
+
+    @property
+    def use_accounts(self) -> bool:
+        """Whether any client is a ServiceAccount."""
+        return bool(self._accounts)
+
+
+def read(text: str) -> Clients:
+    """Return the clients of a file, one JSON object a line; raises ValueError with the number of a wrong line."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            found.append(_client(line))
+        except (ValueError, msgspec.DecodeError) as error:
+            raise ValueError(f"line {number}: {error}") from None
+    if not found:
+        raise ValueError("has no client; make one with `pdm keys new`")
+    return Clients(found)
+
+
+def _client(line: str) -> Client:
+    found = msgspec.json.decode(line, type=Client)
+    if not _ID.fullmatch(found.id) or found.id == ANONYMOUS:
+        raise ValueError("an id has 1 to 63 letters, digits, '.', '_' and '-'")
+    if (found.sha256 is None) == (found.service_account is None):
+        raise ValueError("takes either sha256 or serviceAccount")
+    if found.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", found.sha256):
+        raise ValueError("sha256 has 64 hexadecimal digits")
+    if found.service_account is not None and not re.fullmatch(r"[a-z0-9-]+:[a-z0-9.-]+", found.service_account):
+        raise ValueError("serviceAccount is of the form namespace:name")
+    if not found.scopes:
+        raise ValueError("has no scopes")
+    if found.expires is not None and found.expires.tzinfo is None:
+        raise ValueError("expires needs a time zone")
+    return found
+
+
+def expired(client: Client) -> bool:
+    """Tell whether a client's key is over."""
+    return client.expires is not None and client.expires <= datetime.now(UTC)

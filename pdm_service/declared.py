@@ -1,0 +1,109 @@
+"""The declarative resource: a name is made what its owner says it should be, by one call that may be repeated.
+
+What was asked for is told verbatim, so nothing is normalised: a value that is not in its one form is refused.
+"""
+
+from pdm_service import names
+from pdm_service.allocator import Allocator
+from pdm_service.callers import Actor
+from pdm_service.declarations import Declaration, Declarations
+from pdm_service.errors import AlreadyActive, Conflict, InvalidAddress, InvalidText, NotCanonical, UnsupportedPool
+from pdm_service.model import Allocation, State
+from pdm_service.store import Question, Store
+from pdm_service.wire import DeclareRequest
+
+
+class Declared:
+    """The verb behind PUT."""
+
+    def __init__(self, allocator: Allocator, declarations: Declarations, store: Store) -> None:
+        self._allocator = allocator
+        self._declarations = declarations
+        self._store = store
+
+    async def put(
+        self, fqdn: str, owner: str, asked: DeclareRequest, actor: Actor, key: str | None
+    ) -> tuple[Allocation, bool]:
+        """Make a name what is asked for; return it as DNS has it by now, and whether it is new.
+
+        `key` opens a brand. Raises Conflict for what another one holds, AlreadyActive for a published name that
+        should be without addresses, NotCanonical, and as `Allocator.reserve`.
+        """
+        wanted = self._declaration(fqdn, owner, asked)
+        allocation, new = await self._change(wanted, actor) or await self._make(wanted, actor, key)
+        if allocation.state is not State.ACTIVE:
+            return allocation, new
+        outcome = await self._allocator.outcome(allocation)
+        return (outcome if outcome and outcome.id == allocation.id else allocation), new
+
+    def _declaration(self, fqdn: str, owner: str, asked: DeclareRequest) -> Declaration:
+        _verbatim("the name in the path", fqdn, names.domain(fqdn))
+        if names.split(fqdn, self._allocator.pools) is None:
+            raise UnsupportedPool("a name that is declared lies directly below a pool domain")
+        name, pool, label = self._allocator.pool_name(asked.pool_domain, asked.subdomain)
+        _verbatim("poolDomain", asked.pool_domain, pool)
+        _verbatim("subdomain", asked.subdomain, label)
+        _verbatim("the name in the path", fqdn, name)
+        if asked.created_by is not None:
+            names.text("createdBy", asked.created_by)
+        if asked.sovereign_fqdn is not None:
+            _verbatim("sovereignFQDN", asked.sovereign_fqdn, names.domain(asked.sovereign_fqdn))
+        return Declaration(
+            fqdn=name,
+            pool_domain=pool,
+            subdomain=label,
+            tenant=owner_of(owner),
+            created_by=asked.created_by,
+            sovereign_fqdn=asked.sovereign_fqdn,
+            addresses=_addresses(asked),
+        )
+
+    async def _change(self, wanted: Declaration, actor: Actor) -> tuple[Allocation, bool] | None:
+        """Return the name that its owner has, as wanted now; None if there is none."""
+        found = await self._store.find(wanted.fqdn)
+        if found is None or found.expired:
+            return None
+        if not (actor.everything or found.owner == actor.name) or not found.is_declared_for(wanted.tenant):
+            raise Conflict(f"{wanted.fqdn} is held by somebody else, or was not declared by this owner")
+        if found.state is State.RELEASING:
+            raise Conflict(f"{wanted.fqdn} is being released; declare it again once it is gone")
+        if found.state is State.ACTIVE and not wanted.addresses:
+            raise AlreadyActive(f"{wanted.fqdn} is published; delete it to take its addresses away")
+        changed = await self._declarations.change(found.id, wanted, actor)
+        return changed or await self._store.find(wanted.fqdn) or found, False
+
+    async def _make(self, wanted: Declaration, actor: Actor, key: str | None) -> tuple[Allocation, bool]:
+        actor.require_pool(wanted.pool_domain)
+        self._allocator.usable(wanted.subdomain, wanted.fqdn, actor, key)
+        if made := await self._declarations.make(wanted, actor):
+            return made, True
+        # The same call may have been faster elsewhere, by a hair.
+        if found := await self._change(wanted, actor):
+            return found
+        raise await self._allocator.taken(
+            Question(wanted.fqdn, wanted.pool_domain, wanted.subdomain, actor.name, wanted.tenant)
+        )
+
+
+def owner_of(text: str) -> str:
+    """Return the owner of a resource as it is; raises InvalidText."""
+    if not text:
+        raise InvalidText("owner is who the resource belongs to; it is not empty")
+    return names.text("owner", text)
+
+
+def _addresses(asked: DeclareRequest) -> tuple[str, ...]:
+    single = [] if asked.load_balancer_ip is None else [asked.load_balancer_ip]
+    given = single if asked.load_balancer_ips is None else asked.load_balancer_ips
+    if not given and asked.load_balancer_ips is None:
+        return ()
+    found = names.addresses(given)
+    _verbatim("the addresses", ",".join(given), ",".join(found))
+    if single and single[0] != found[0]:
+        raise InvalidAddress("loadBalancerIP is the first of loadBalancerIPs; send one of the two")
+    return found
+
+
+def _verbatim(what: str, given: str, canonical: str) -> None:
+    if given != canonical:
+        raise NotCanonical(f"{what} is not in the form in which it is told back; send it as {canonical}")

@@ -1,0 +1,73 @@
+"""How much a client, or its tenant, has and does; and what is too much. Counted in PostgreSQL: replicas agree."""
+
+from datetime import timedelta
+from typing import LiteralString
+
+from msgspec import Struct
+
+from pdm_service.callers import Quotas
+
+LOCKS = 0x70646E
+"""The first key of the advisory locks under which a client's names are counted and taken."""
+
+# $1 client, $2 tenant (null: all of them). `local` is not counted; saying so lets the indexes serve.
+USAGE: LiteralString = """
+    WITH held AS (
+        SELECT state, expires_at FROM allocations
+         WHERE owner = $1 AND owner <> 'local' AND ($2::text IS NULL OR tenant = $2)
+           AND (expires_at IS NULL OR expires_at > now())
+        UNION ALL
+        SELECT 'reserved', expires_at FROM claims
+         WHERE owner = $1 AND owner <> 'local' AND ($2::text IS NULL OR tenant = $2) AND expires_at > now()),
+    made AS (
+        SELECT at FROM events
+         WHERE actor = $1 AND actor <> 'local' AND action = 'reserved' AND at > now() - interval '1 day'
+           AND ($2::text IS NULL OR tenant = $2))
+    SELECT (SELECT count(*) FROM held) AS names,
+           (SELECT count(*) FROM held WHERE state = 'reserved') AS reservations,
+           (SELECT min(expires_at) - now() FROM held WHERE state = 'reserved') AS first_ends,
+           (SELECT count(*) FROM made) AS day,
+           (SELECT min(at) + interval '1 day' - now() FROM made) AS day_ends,
+           (SELECT count(*) FROM made WHERE at > now() - interval '1 hour') AS hour,
+           (SELECT min(at) + interval '1 hour' - now() FROM made WHERE at > now() - interval '1 hour') AS hour_ends
+"""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What one has, and did."""
+
+    names: int
+    reservations: int
+    first_ends: timedelta | None
+    """Until the first reservation expires."""
+    day: int
+    day_ends: timedelta | None
+    """Until the first reserve of the last day is older than that."""
+    hour: int
+    hour_ends: timedelta | None
+
+
+class Excess(Struct, frozen=True):
+    """Which quota stands in the way, and for how long at least."""
+
+    what: str
+    limit: int
+    retry_after_seconds: int
+
+
+_STANDING = timedelta(hours=1)
+"""When to ask again where only a release helps."""
+
+
+def exceeded(usage: Usage, quotas: Quotas) -> Excess | None:
+    """Return the quota that one more name would exceed, None if there is room."""
+    rows = (
+        ("names held at a time", usage.names, quotas.names, _STANDING),
+        ("open reservations", usage.reservations, quotas.reservations, usage.first_ends),
+        ("reservations an hour", usage.hour, quotas.reservations_per_hour, usage.hour_ends),
+        ("reservations a day", usage.day, quotas.reservations_per_day, usage.day_ends),
+    )
+    for what, count, limit, wait in rows:
+        if limit is not None and count >= limit:
+            return Excess(what, limit, max(1, int((wait or _STANDING).total_seconds()) + 1))
+    return None
