@@ -145,6 +145,7 @@ class Allocator:
         try:
             fqdn, pool, label = self.pool_name(pool_domain, subdomain)
             actor.require_pool(pool)
+            names.text("tenant", tenant or "")
             warning = self.usable(label, fqdn, actor, key)
         except PoolNotAllowed as error:
             return Verdict(reason="unsupported-pool", detail=error.detail)

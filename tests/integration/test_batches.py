@@ -48,7 +48,7 @@ async def parts(database_url: str, powerdns: PowerDNS, api: Api, pool: str) -> A
     await database.open()
     store = Store(database)
     sizes: list[int] = []
-    worklist = Worklist(database, timedelta(seconds=20))
+    worklist = Worklist(database, timedelta(seconds=20), timedelta())
     client = PowerDns(powerdns.api_url, powerdns.api_key, "localhost", 8, lambda *_: None)
     yield store, worklist, client, ParentZone(pool, worklist, client, sizes.append), sizes
     await client.close()
@@ -88,7 +88,7 @@ async def test_writers_of_one_parent_take_turns(database_url: str, pool: str) ->
 
     async def write(number: int) -> None:
         nonlocal inside, most
-        async with Worklist(other if number % 2 else one, timedelta(seconds=5)).writer_of(pool, 10):
+        async with Worklist(other if number % 2 else one, timedelta(seconds=5), timedelta()).writer_of(pool, 10):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.01)

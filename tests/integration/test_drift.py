@@ -150,7 +150,7 @@ async def test_a_stray_above_a_held_name_is_left_alone(database_url: str, pool: 
     """What lies above or below somebody's name is not condemned, and does not stop the audit."""
     database = Database(database_url, 3)
     await database.open()
-    worklist = Worklist(database, timedelta(seconds=5))
+    worklist = Worklist(database, timedelta(seconds=5), timedelta())
     assert await worklist.condemn(f"a.b.{pool}", pool)
     assert not await worklist.condemn(f"b.{pool}", pool)
     assert not await worklist.condemn(f"a.b.{pool}", pool)

@@ -72,7 +72,7 @@ async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) ->
     assert checks["allocations_dns"] == {state.value for state in (*State, *DnsState)}
     assert checks["allocations_proof"] == {proof.value for proof in Proof} | {"pool"}
     assert checks["allocations_needs"] == {needs.value for needs in Needs} - {"proof"}
-    assert columns - set(Allocation.__struct_fields__) == {"span", "due_at", "lease_id", "lease_until"}
+    assert columns - set(Allocation.__struct_fields__) == {"span", "skeleton", "due_at", "lease_id", "lease_until"}
 
 
 def test_serve_with_faults_in_its_settings_names_each_and_exits_2() -> None:

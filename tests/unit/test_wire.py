@@ -87,12 +87,13 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (
             wire.AllocationReply,
             "fqdn mode poolDomain subdomain state createdBy reservedAt expiresAt committedAt sovereignFQDN "
-            "loadBalancerIPs loadBalancerIP nameservers dnssec dns proof challenge keepUntil reservationToken",
+            "loadBalancerIPs loadBalancerIP nameservers dnssec dns proof challenge keepUntil reservationToken "
+            "tenant warning",
         ),
         (wire.DnsStatus, "state needs lastError updatedAt"),
         (wire.Dnssec, "ds publish"),
         (wire.AllocationPage, "allocations nextCursor"),
-        (wire.CheckReply, "available reason detail fqdn"),
+        (wire.CheckReply, "available reason detail fqdn warning"),
         (
             wire.CompatReservation,
             "poolDomain subdomain state reservedAt expiresAt reservationToken createdBy",
