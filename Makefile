@@ -30,5 +30,5 @@ bench:
 
 # Lock the versions anew.
 lock: setup
-	.venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
-	.venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
+	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock

@@ -40,8 +40,8 @@ def handlers(allocator: Allocator, byo: Byo, declared: Declared, tell: Tell) -> 
     )
     async def declare(
         fqdn: FromPath[str],
-        owner: Annotated[str, QueryParameter()],
         data: JSONBody[DeclareRequest],
+        owner: Annotated[str, QueryParameter(required=False)] = "",
         allocation_key: AllocationKey = None,
     ) -> Response[AllocationReply]:
         found, new = await declared.put(fqdn, owner, data, actor(), allocation_key)
