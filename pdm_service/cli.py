@@ -1,102 +1,61 @@
-"""The command `pdm`."""
+"""The command `pdm`. Each command is loaded when it is called: a provisioner's machine has no server's libraries."""
 
-import asyncio
-import os
-import sys
-from pathlib import Path
-from typing import NoReturn
+import importlib
 
-import asyncpg
 import click
-import uvloop
 
-from pdm_service import __version__, logs, migrate, server
-from pdm_service.settings import Settings, SettingsError, read
+from pdm_service import __version__
 
-_DATABASE_WAIT_SECONDS = 60
-_DATABASE_PAUSE_SECONDS = 1.0
+_COMMANDS = {
+    "serve": "serve:serve",
+    "migrate": "serve:run_migrations",
+    "dev": "serve:dev",
+    "demo": "serve:run_demo",
+    "doctor": "doctor:doctor",
+    "keys": "keys:keys",
+    "provision": "provision:provision",
+    "check": "ask:check",
+    "reserve": "ask:reserve",
+    "commit": "ask:commit",
+    "release": "ask:release",
+    "list": "ask:list_allocations",
+    "show": "ask:show",
+    "events": "ask:events",
+    "delegation": "ask:delegation",
+    "validate": "ask:validate",
+}
 
 
-@click.group()
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, its module loaded now."""
+        del ctx
+        if (place := _COMMANDS.get(cmd_name)) is None:
+            return None
+        module, _, name = place.partition(":")
+        try:
+            found: click.Command = getattr(importlib.import_module(f"pdm_service.commands.{module}"), name)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, str(error.name))
+        return found
+
+
+def _missing(command: str, library: str) -> click.Command:
+    """Return a command that tells what it needs."""
+
+    @click.command(command, help=f"(needs {library}: install pool-domain-manager[server])")
+    def tell() -> None:
+        raise click.ClickException(f"pdm {command} needs {library}: install pool-domain-manager[server]")
+
+    return tell
+
+
+@click.group(cls=_Commands)
 @click.version_option(__version__)
 def main() -> None:
     """Hand out DNS names to new platforms and make them real in DNS."""
-
-
-@main.command()
-def serve() -> None:
-    """Run pending migrations under a lock, then serve."""
-    settings = _settings()
-    try:
-        uvloop.run(_migrate_and_serve(settings))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-@main.command("migrate")
-def run_migrations() -> None:
-    """Run pending migrations under a lock."""
-    uvloop.run(_migrate(_settings()))
-
-
-@main.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Directory to keep the data in; by default one of yours for state.",
-)
-def dev(data: Path | None) -> None:
-    """Run everything on this machine until Ctrl-C; the data is kept between starts."""
-    # Only here and below: the image of the service does not carry what the development servers need.
-    from pdm_service.dev import run  # noqa: PLC0415
-
-    sys.exit(run.run(data))
-
-
-@main.command("demo")
-def run_demo() -> None:
-    """Start everything, tell the story of one name step by step, and leave nothing behind."""
-    from pdm_service.dev import demo  # noqa: PLC0415
-
-    sys.exit(demo.run())
-
-
-def _settings() -> Settings:
-    try:
-        settings = read(os.environ)
-    except SettingsError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    logs.configure(settings.log_level)
-    return settings
-
-
-async def _migrate_and_serve(settings: Settings) -> None:
-    await _migrate(settings)
-    await server.serve(settings)
-
-
-async def _migrate(settings: Settings) -> None:
-    """Migrate as soon as the database can be reached; give up after a while."""
-    end = asyncio.get_running_loop().time() + _DATABASE_WAIT_SECONDS
-    while True:
-        try:
-            before, after = await migrate.migrate(settings.database_url)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-            if asyncio.get_running_loop().time() > end:
-                _fail(f"the database cannot be reached: {type(error).__name__}")
-            logs.announce("waiting for the database", {"error": type(error).__name__})
-            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
-        except (ValueError, asyncpg.InterfaceError):
-            # Their texts quote the DSN, password included.
-            _fail("PDM_DATABASE_URL: the driver cannot make sense of it", 2)
-        except asyncpg.PostgresError as error:
-            _fail(f"the database refuses: {error.args[0]}")
-        else:
-            logs.announce("schema", {"before": before, "now": after})
-            return
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(code)

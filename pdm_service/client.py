@@ -13,12 +13,12 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from pdm_service import errors
 from pdm_service.errors import NotFound, PdmError, StoreUnavailable
@@ -48,7 +48,7 @@ CALL_SECONDS = 20.0
 RETRY_SECONDS = 30.0
 
 
-class Unreachable(PdmError):
+class Unreachable(PdmError):  # noqa: N818 - named as its siblings are
     """The service cannot be reached, or does not answer as this API does. What was asked may have been done."""
 
     code, status = "service-unreachable", 503
@@ -97,7 +97,7 @@ class Client:
         )
         self._retry_seconds = retry_seconds
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -193,7 +193,10 @@ class Client:
 
         With the token it is repeated: that can only take away what the token's holder has.
         """
-        body = _given(fqdn=fqdn, reservationToken=token, registrar=registrar, registrarToken=registrar_token)
+        body: dict[str, object] = {
+            "fqdn": fqdn,
+            **_given(reservationToken=token, registrar=registrar, registrarToken=registrar_token),
+        }
         if force:
             body["force"] = True
         if token is None or registrar_token:
@@ -224,7 +227,11 @@ class Client:
     ) -> AllocationReply:
         """Make a name what it should be, without a token: reserved, or published where it has addresses."""
         label, _, pool = fqdn.partition(".")
-        body = _given(poolDomain=pool, subdomain=label, createdBy=created_by, sovereignFQDN=sovereign_fqdn)
+        body: dict[str, object] = {
+            "poolDomain": pool,
+            "subdomain": label,
+            **_given(createdBy=created_by, sovereignFQDN=sovereign_fqdn),
+        }
         if addresses:
             body["loadBalancerIPs"] = list(addresses)
         headers = _given(**{"PDM-Allocation-Key": allocation_key})
@@ -329,10 +336,12 @@ class Client:
 
     async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until it is answered, or for `retry_seconds`."""
-        retrying = AsyncRetrying(
+        async for attempt in AsyncRetrying(
             retry=retry_if_exception(_may_pass), wait=_pause, stop=stop_after_delay(self._retry_seconds), reraise=True
-        )
-        return await retrying(call)
+        ):
+            with attempt:
+                return await call()
+        raise AssertionError  # the last attempt raises
 
     async def _once(
         self,
@@ -392,11 +401,7 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Unreachable | StoreUnavailable | errors.AuthenticationUnavailable)
 
 
-_backoff = wait_random_exponential(multiplier=0.2, max=3.0)
-
-
-def _pause(state: RetryCallState) -> float:
-    return _backoff(state)
+_pause = wait_random_exponential(multiplier=0.2, max=3.0)
 
 
 def _given(**fields: T | None) -> dict[str, T]:

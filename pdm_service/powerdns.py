@@ -86,6 +86,10 @@ class _Metadata(msgspec.Struct):
     metadata: list[str]
 
 
+class _Server(msgspec.Struct):
+    version: str
+
+
 class _Config(msgspec.Struct):
     name: str
     value: str
@@ -119,10 +123,19 @@ class PowerDns:
         """Return if the server answers; raises PowerDnsError. Asks nothing of its database."""
         await self._call("server", "GET", "")
 
+    async def version(self) -> str:
+        """Return the server's version."""
+        reply = await self._call("server", "GET", "")
+        return msgspec.json.decode(reply.content, type=_Server).version
+
+    async def config(self) -> dict[str, str]:
+        """Return the server's settings."""
+        reply = await self._call("config", "GET", "/config")
+        return {entry.name: entry.value for entry in msgspec.json.decode(reply.content, type=list[_Config])}
+
     async def listeners(self) -> list[tuple[str, int]]:
         """Return the addresses and ports where the server answers DNS, as it is configured."""
-        reply = await self._call("config", "GET", "/config")
-        config = {entry.name: entry.value for entry in msgspec.json.decode(reply.content, type=list[_Config])}
+        config = await self.config()
         port = int(config.get("local-port", "53"))
         return [(host, port) for host in config.get("local-address", "").replace(",", " ").split()]
 

@@ -45,6 +45,7 @@ class Reread(Generic[T]):
     def _look(self) -> None:
         try:
             if (stamp := self._stamp()) == self._seen:
+                self._observe(True)  # it may have been away for a moment
                 return
             self._value = content(self._path, self._parse)
             self._seen = stamp

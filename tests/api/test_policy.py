@@ -53,7 +53,7 @@ def service(
     directory: Path, postgres: Postgres, template: str, powerdns: PowerDNS, settings: dict[str, str]
 ) -> Iterator[Service]:
     for one in new_shared_service(directory, postgres, template, powerdns, **settings):
-        eventually(lambda: all(pool["state"] == "ready" for pool in bob_sees_pools(one)))
+        eventually(lambda one=one: all(pool["state"] == "ready" for pool in bob_sees_pools(one)))
         yield one
 
 
@@ -131,9 +131,8 @@ def test_lookalikes_at_once(service: Service, alice: Caller, bob: Caller) -> Non
     """Of two clients that want two names alike at one moment exactly one gets his."""
     for _ in range(8):
         stem = name("il")
-        labels = {alice: stem, bob: stem.replace("i", "l", 1)}
-        callers = [alice, bob]
-        replies = at_once(2, lambda i: callers[i].reserve(labels[callers[i]]).status_code)
+        wanted = [(alice, stem), (bob, stem.replace("i", "l", 1))]
+        replies = at_once(2, lambda i, wanted=wanted: wanted[i][0].reserve(wanted[i][1]).status_code)
         assert sorted(replies) == [201, 409]
 
 

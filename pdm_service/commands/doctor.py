@@ -1,0 +1,229 @@
+"""`pdm doctor`: examine everything that a deployment depends on, with the settings of `pdm serve`, by reading alone."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import asyncpg
+import click
+import msgspec
+
+from adapters.all import registrars
+from adapters.base import RegistrarError
+from adapters.http import Http
+from pdm_service import migrate, nameservers, zone
+from pdm_service.nameservers import NoAnswer, NotSeen
+from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.registrars import told
+from pdm_service.settings import Nameserver, Settings, SettingsError, read
+from pdm_service.token_review import AUDIENCE, TokenReview
+
+Verdict = Literal["ok", "warn", "fail"]
+
+_POSTGRES = 140000
+_POWERDNS = (4, 7)
+_SECONDS = 8.0
+# https://doc.powerdns.com/authoritative/settings.html
+_WANTED = {
+    "zone-cache-refresh-interval": ("0", "zones that one PowerDNS makes are unknown to the others for that long"),
+    "enable-lua-records": ("yes", "LUA records of other controllers are not answered"),
+    "api": ("yes", "the API is off"),
+    "default-soa-edit-signed": ("INCEPTION-EPOCH", "the serial of a signed zone does not move with its signatures"),
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was examined."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Yield what was found, one dependency after the other."""
+    async for finding in _database(settings):
+        yield finding
+    powerdns = PowerDns(
+        settings.pdns_base_url, settings.pdns_api_key, settings.pdns_server_id, 2, lambda _1, _2, _3: None
+    )
+    try:
+        async for finding in _powerdns(settings, powerdns):
+            yield finding
+    finally:
+        await powerdns.close()
+    async for finding in _registrar(settings):
+        yield finding
+    async for finding in _callers(settings):
+        yield finding
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        connection = await asyncpg.connect(settings.database_url, timeout=_SECONDS)
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        remedy = "see that PDM_DATABASE_URL names a server that runs, and a user and database that exist"
+        yield Finding("database", "fail", f"cannot be reached ({type(error).__name__})", remedy)
+        return
+    try:
+        version = connection.get_server_version()
+        number = version.major * 10000
+        if number < _POSTGRES:
+            yield Finding("database", "fail", f"PostgreSQL {version.major}", "use PostgreSQL 14 or later")
+        else:
+            yield Finding("database", "ok", f"PostgreSQL {version.major}.{version.minor}")
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            yield Finding("database role", "fail", "a replica, read-only", "name the primary (-rw) in PDM_DATABASE_URL")
+        most = int(await connection.fetchval("SHOW max_connections"))
+        need = settings.database_connections + 7
+        if most < 2 * need:
+            text = f"{most} connections at most; one replica takes {need}"
+            yield Finding(
+                "database connections", "warn", text, "raise max_connections, or lower PDM_DATABASE_CONNECTIONS"
+            )
+        try:
+            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        except asyncpg.UndefinedTableError:
+            revision = None
+        wanted = migrate.head() or ""
+        if revision is None or revision < wanted:
+            yield Finding("schema", "warn", revision or "none", f"`pdm migrate` or `pdm serve` brings it to {wanted}")
+        else:
+            yield Finding("schema", "ok", revision)
+    finally:
+        await connection.close()
+
+
+async def _powerdns(settings: Settings, powerdns: PowerDns) -> AsyncIterator[Finding]:
+    try:
+        version = await powerdns.version()
+        config = await powerdns.config()
+    except PowerDnsError as error:
+        remedy = "see that PDM_PDNS_BASE_URL, PDM_PDNS_API_KEY and PDM_PDNS_SERVER_ID are those of its API"
+        yield Finding("PowerDNS", "fail", str(error), remedy)
+        return
+    numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+    remedy = "" if numbers >= _POWERDNS else "use PowerDNS 4.7 or later"
+    yield Finding("PowerDNS", "ok" if numbers >= _POWERDNS else "warn", version, remedy)
+    for name, (value, why) in _WANTED.items():
+        if name in config and config[name] != value:
+            yield Finding(f"PowerDNS {name}", "warn", config[name] or "not set", f"set {name}={value}: else {why}")
+    for domain in settings.pool_domains:
+        yield await _pool(settings, powerdns, domain)
+    asked = nameservers.Nameservers(settings.nameservers, settings.nameserver_addresses, powerdns)
+    try:
+        servers = await asked.addresses()
+    except NotSeen as error:
+        yield Finding("nameservers", "fail", str(error), "set PDM_NAMESERVER_ADDRESSES")
+        return
+    for server in servers:
+        for domain in settings.pool_domains:
+            yield await _answers(server, domain)
+
+
+async def _pool(settings: Settings, powerdns: PowerDns, domain: str) -> Finding:
+    what, name = f"pool zone {domain}", f"{domain}."
+    try:
+        found = await powerdns.zone(name, rrset=name)
+        ds = await powerdns.ds(name) if found else ()
+        metadata = await powerdns.metadata(name) if found else {}
+    except PowerDnsError as error:
+        return Finding(what, "fail", str(error), "see the log of PowerDNS")
+    if found is None:
+        return Finding(what, "warn", "not there", "`pdm serve` makes it")
+    if not ds:
+        return Finding(what, "fail", "not signed", "`pdm serve` signs it; its DS then belongs at the registrar")
+    if any(metadata.get(kind) != values for kind, values in zone.POOL_METADATA.items()):
+        return Finding(what, "warn", "other DNSSEC settings than a zone of delegations needs", "`pdm serve` sets them")
+    hosts = {host for rrset in found.sets() if rrset.type == "NS" for host in rrset.contents}
+    if hosts != {f"{host}." for host in settings.nameservers}:
+        text = f"its NS RRset is {', '.join(sorted(hosts))}"
+        return Finding(what, "warn", text, "make it PDM_NAMESERVERS, or the setting what the zone says")
+    return Finding(what, "ok", f"signed, DS {ds[0]}")
+
+
+async def _answers(server: Nameserver, domain: str) -> Finding:
+    what = f"nameserver {server.name or server.address}"
+    try:
+        answer = await nameservers.ask(server, domain, "SOA")
+    except NoAnswer as error:
+        return Finding(what, "fail", str(error), f"let UDP and TCP to {server.address} port {server.port} through")
+    if not (answer.records and answer.authoritative):
+        return Finding(what, "fail", f"is not authoritative for {domain}", "see that it has PowerDNS's database")
+    return Finding(what, "ok", f"answers for {domain}")
+
+
+async def _registrar(settings: Settings) -> AsyncIterator[Finding]:
+    if settings.pool_registrar is None or settings.pool_registrar_token is None:
+        remedy = "set PDM_POOL_REGISTRAR and its token, or look after nameservers and DS of the pool domains by hand"
+        yield Finding("pool registrar", "warn", "none", remedy)
+        return
+    way_out = Http(settings.pool_registrar)
+    found = registrars(lambda _: way_out, settings.registrar_urls, settings.ovh_endpoint, settings.namecheap_client_ip)
+    try:
+        for domain in settings.pool_domains:
+            try:
+                seen = await found[settings.pool_registrar].validate(
+                    settings.pool_registrar_token, domain, within=_SECONDS
+                )
+            except RegistrarError as failure:
+                yield Finding(f"registrar, {domain}", "fail", told(failure).code, failure.detail)
+                continue
+            if set(seen.nameservers) != set(settings.nameservers):
+                text = f"nameservers on record: {', '.join(seen.nameservers)}"
+                yield Finding(f"registrar, {domain}", "warn", text, "`pdm serve` sets the platform's")
+            else:
+                yield Finding(f"registrar, {domain}", "ok", "the platform's nameservers are on record")
+    finally:
+        await way_out.close()
+
+
+async def _callers(settings: Settings) -> AsyncIterator[Finding]:
+    if settings.auth_tokens_file is None:
+        remedy = "fine on a machine of one's own; else set PDM_AUTH_TOKENS_FILE"
+        yield Finding("callers", "warn", "not told apart: everybody who reaches the port is trusted", remedy)
+    else:
+        yield Finding("callers", "ok", "told apart by a file that can be read")
+    if settings.kubernetes_url is None:
+        return
+    review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)
+    try:
+        # A token that is nobody's: what counts is that the question may be asked.
+        await review.username("doctor", b"")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
+        remedy = f"give this ServiceAccount `create` on tokenreviews; see PDM_KUBERNETES_URL (audience {AUDIENCE})"
+        yield Finding("TokenReview", "fail", str(error), remedy)
+    else:
+        yield Finding("TokenReview", "ok", "may be asked")
+    finally:
+        await review.close()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Examine every dependency of a deployment, and say what to mend; exit code 1 if something does not work.
+
+    Takes the settings of `pdm serve` from the environment. Changes nothing.
+    """
+    try:
+        settings = read(os.environ)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    found = asyncio.run(_all(settings, quiet=as_json))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    sys.exit(any(one.verdict == "fail" for one in found))
+
+
+async def _all(settings: Settings, *, quiet: bool) -> list[Finding]:
+    found = []
+    async for one in examine(settings):
+        found.append(one)
+        if not quiet:
+            click.echo(f"{one.verdict:4}  {one.what}: {one.found}" + (f"\n      {one.remedy}" if one.remedy else ""))
+    return found
