@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from litestar import Litestar
@@ -37,7 +37,7 @@ from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
 from pdm_service.policy import Policy
 from pdm_service.pools import PoolZones
-from pdm_service.powerdns import PowerDns
+from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.prober import Prober
 from pdm_service.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
@@ -49,6 +49,7 @@ from pdm_service.signals import Signals
 from pdm_service.store import Store
 from pdm_service.survey import Surveyor
 from pdm_service.token_review import TokenReview
+from pdm_service.tracing import Tracing
 from pdm_service.trail import Trail
 from pdm_service.watch import Watch
 from pdm_service.watches import Watches
@@ -72,9 +73,12 @@ class Service:
         self._settings = settings
         self._revision = revision
         self.metrics = Metrics()
+        self.tracing = Tracing(settings.otlp_url)
         self.signals = Signals()
-        self._callers = Database(settings.database_url, settings.database_connections)
-        self._publishing = Database(settings.database_url, _PUBLISHER_CONNECTIONS, synchronous_commit="off")
+        self._callers = Database(settings.database_url, settings.database_connections, self.metrics.database_failure)
+        self._publishing = Database(
+            settings.database_url, _PUBLISHER_CONNECTIONS, self.metrics.database_failure, synchronous_commit="off"
+        )
         self.store = Store(self._callers, settings.confusables)
         self.trail = Trail(self._callers)
         worklist = Worklist(self._publishing, settings.lease, settings.quarantine)
@@ -85,7 +89,7 @@ class Service:
             settings.pdns_api_key,
             settings.pdns_server_id,
             settings.pdns_concurrency,
-            self.metrics.powerdns_call,
+            self._powerdns_called,
         )
         asked = Nameservers(settings.nameservers, settings.nameserver_addresses, self.powerdns)
         pace = Pace(
@@ -101,6 +105,7 @@ class Service:
             names=settings.nameservers,
             pace=pace,
             metrics=self.metrics,
+            tracing=self.tracing,
         )
         self.pools = PoolZones(
             domains=settings.pool_domains,
@@ -182,6 +187,14 @@ class Service:
             pool_domains=settings.pool_domains,
         )
 
+    def _powerdns_called(self, operation: str, outcome: str, seconds: float) -> None:
+        self.metrics.powerdns_call(operation, outcome, seconds)
+        self.tracing.past(f"powerdns {operation}", outcome, seconds)
+
+    def _registrar_called(self, registrar: str, operation: str, outcome: str, seconds: float) -> None:
+        self.metrics.registrar_call(registrar, operation, outcome, seconds)
+        self.tracing.past(f"{registrar} {operation}", outcome, seconds)
+
     def _named_by_file(self) -> Callable[[], Policy]:
         if (path := self._settings.policy_file) is None:
             return functools.cache(Policy)
@@ -203,7 +216,7 @@ class Service:
 
     def _way_out(self, registrar: str) -> Http:
         # Namecheap knows its callers by a list of IPv4 addresses.
-        self._ways_out.append(Http(registrar, self.metrics.registrar_call, ipv4_only=registrar == "namecheap"))
+        self._ways_out.append(Http(registrar, self._registrar_called, ipv4_only=registrar == "namecheap"))
         return self._ways_out[-1]
 
     def _guard(self, adapters: dict[str, Registrar], asked: Nameservers) -> Guard | None:
@@ -225,7 +238,7 @@ class Service:
 
     def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""
-        return Edge(self._routes(), self.metrics)
+        return Edge(self._routes(), self.metrics, self.tracing)
 
     def _handlers(self) -> list[HTTPRouteHandler]:
         settings = self._settings
@@ -275,7 +288,12 @@ class Service:
         await self._callers.open()
         await self._publishing.open()
         publishing = asyncio.create_task(self.publisher.run())
-        works = [self.signals.listen(self._settings.database_url), self.pools.run(), self._housekeeping()]
+        works = [
+            self.signals.listen(self._settings.database_url),
+            self.pools.run(),
+            self._housekeeping(),
+            self._measuring(),
+        ]
         if self._settings.root_hints:
             works.append(self.watch.run())
         else:
@@ -303,6 +321,34 @@ class Service:
                 await way_out.close()
             await self._publishing.close()
             await self._callers.close()
+            await asyncio.to_thread(self.tracing.close)
+
+    async def _measuring(self) -> None:
+        """Set, every now and then, what is measured rather than counted."""
+        pause = min(15.0, self._settings.reconcile_interval.total_seconds())
+        while True:
+            try:
+                await self._measure()
+            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
+                _log.exception("measuring failed by a defect")
+            await asyncio.sleep(pause)
+
+    async def _measure(self) -> None:
+        try:
+            await self.powerdns.alive()
+            powerdns = True
+        except PowerDnsError:
+            powerdns = False
+        database = await self.database_ready()
+        self.metrics.up(database=database, powerdns=powerdns)
+        for name, pool in (("callers", self._callers), ("publisher", self._publishing)):
+            self.metrics.connections(name, *pool.connections())
+        for domain, status in self.pools.status.items():
+            self.metrics.pool(domain, ready=status.ready and status.last_error is None)
+        for domain, registration in (self.guard.status if self.guard else {}).items():
+            self.metrics.registration(domain, ok=registration.state != "failed")
+        with suppress(StoreUnavailable):
+            self.metrics.allocations(await self.store.census())
 
     async def _housekeeping(self) -> None:
         while True:

@@ -79,7 +79,6 @@ class Client:
         key: str | None = None,
         client_id: str | None = None,
         retry_seconds: float = RETRY_SECONDS,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`key` is an API key or a ServiceAccount's token; with `client_id` it is sent as Basic.
 
@@ -93,7 +92,6 @@ class Client:
             headers=headers,
             auth=(client_id, key) if key and client_id is not None else None,
             timeout=CALL_SECONDS,
-            transport=transport,
         )
         self._retry_seconds = retry_seconds
 

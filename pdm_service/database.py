@@ -1,7 +1,7 @@
 """A pool of connections to PostgreSQL that never makes anyone wait beyond a deadline."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,15 @@ _UNAVAILABLE = (
 class Database:
     """A pool of connections; opens nothing before it is needed, and recovers by itself."""
 
-    def __init__(self, database_url: str, connections: int, **server_settings: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        connections: int,
+        on_failure: Callable[[], None] = lambda: None,
+        **server_settings: str,
+    ) -> None:
+        """`on_failure` is told each time PostgreSQL does not answer."""
+        self._on_failure = on_failure
         self._url = database_url
         self._connections = connections
         self._server_settings = server_settings
@@ -56,6 +64,11 @@ class Database:
         except _UNAVAILABLE:
             self._pool.terminate()
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections are lent, and how many are not."""
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
+
     @asynccontextmanager
     async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
         """Lend a connection for at most `seconds`; raises StoreUnavailable."""
@@ -73,6 +86,7 @@ class Database:
                 finally:
                     await self._pool.release(connection)
         except _UNAVAILABLE as error:
+            self._on_failure()
             msg = "the database cannot be reached or does not answer; try again shortly, with the same request"
             raise StoreUnavailable(msg) from error
 

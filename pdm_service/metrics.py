@@ -15,6 +15,20 @@ from prometheus_client import (
 from pdm_service import __version__
 from pdm_service.worklist import Backlog
 
+OUTCOMES = (
+    "published",
+    "changed",
+    "repaired",
+    "removed",
+    "unchanged",
+    "failed",
+    "rejected",
+    "superseded",
+    "interrupted",
+)
+CAUSES = ("powerdns-away", "powerdns-failed", "rejected", "not-seen", "no-answer", "database", "timeout", "defect")
+AUTH_FAILURES = ("missing", "invalid", "expired", "scope", "limited", "unavailable")
+REFUSALS = ("quota", "quarantined", "confusable", "brand", "rate-limited")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -81,6 +95,41 @@ class Metrics:
         self._refusals = Counter(
             "pdm_refusals", "Names that were not given, by the rule that stood in the way.", ["reason"], registry=r
         )
+        self._allocations = Gauge(
+            "pdm_allocations", "Allocations and open claims, by pool domain (or byo) and state.", ["pool", "state"],
+            registry=r,
+        )  # fmt: skip
+        self._publish_seconds = Histogram(
+            "pdm_publish_seconds", "From a commit until the nameservers answer as wanted.",
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800), registry=r,
+        )  # fmt: skip
+        self._failures = Counter(
+            "pdm_publisher_failures", "Attempts that failed, by what stood in the way.", ["cause"], registry=r
+        )
+        self._drift_repaired = Counter("pdm_drift_repaired", "Published names made as wanted again.", registry=r)
+        self._powerdns_up = Gauge("pdm_powerdns_up", "Whether PowerDNS's API answers.", registry=r)
+        self._database_up = Gauge("pdm_database_up", "Whether PostgreSQL answers, with this schema.", registry=r)
+        self._connections = Gauge(
+            "pdm_database_connections", "Connections to PostgreSQL, by what they are for.", ["pool", "state"],
+            registry=r,
+        )  # fmt: skip
+        self._database_failures = Counter(
+            "pdm_database_failures", "Calls that PostgreSQL did not answer in time, or at all.", registry=r
+        )
+        self._pool_ready = Gauge("pdm_pool_ready", "Whether a pool zone is as it should be.", ["pool"], registry=r)
+        self._registration_ok = Gauge(
+            "pdm_pool_registration_ok", "Whether a pool domain's registrar has what it should, or soon will.", ["pool"],
+            registry=r,
+        )  # fmt: skip
+        # A counter that appears with its first count has no increase that an alert could see.
+        for counter, values in (
+            (self._attempts, OUTCOMES),
+            (self._failures, CAUSES),
+            (self._auth_failures, AUTH_FAILURES),
+            (self._refusals, REFUSALS),
+        ):
+            for value in values:
+                counter.labels(value)
         self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -110,6 +159,46 @@ class Metrics:
     def batch(self, names: int) -> None:
         """Count a change of a parent zone."""
         self._batch.observe(names)
+
+    def failure(self, cause: str) -> None:
+        """Count an attempt that failed."""
+        self._failures.labels(cause).inc()
+
+    def published(self, seconds: float) -> None:
+        """Count a name that was published for the first time, so long after its commit."""
+        self._publish_seconds.observe(seconds)
+
+    def allocations(self, census: Mapping[tuple[str, str], int]) -> None:
+        """Set how many there are, by pool domain and state."""
+        self._allocations.clear()
+        for (pool, state), count in census.items():
+            self._allocations.labels(pool, state).set(count)
+
+    def up(self, *, database: bool, powerdns: bool) -> None:
+        """Set whether the service's servers answer."""
+        self._database_up.set(database)
+        self._powerdns_up.set(powerdns)
+
+    def connections(self, pool: str, used: int, idle: int) -> None:
+        """Set how many connections to PostgreSQL are in use, and wait."""
+        self._connections.labels(pool, "used").set(used)
+        self._connections.labels(pool, "idle").set(idle)
+
+    def database_failure(self) -> None:
+        """Count a call that PostgreSQL did not answer."""
+        self._database_failures.inc()
+
+    def pool(self, domain: str, *, ready: bool) -> None:
+        """Set whether a pool zone is as it should be."""
+        self._pool_ready.labels(domain).set(ready)
+
+    def registration(self, domain: str, *, ok: bool) -> None:
+        """Set whether a pool domain's registrar has what it should, or soon will."""
+        self._registration_ok.labels(domain).set(ok)
+
+    def drift_repaired(self) -> None:
+        """Count a published name that was made as wanted again."""
+        self._drift_repaired.inc()
 
     def drift(self) -> None:
         """Count a published name that DNS had otherwise."""

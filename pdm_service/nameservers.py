@@ -19,6 +19,7 @@ import dns.rdata
 import msgspec
 from dns.rdata import Rdata
 
+from pdm_service.model import RRset
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.settings import Nameserver
 from pdm_service.zone import ADDRESS_TYPES, Wanted, canonical_names
@@ -144,6 +145,19 @@ class Nameservers:
             return None if answer.same("DS", ds) else f"DS of {zone} is not as written in its parent"
 
         await self.everywhere(check)
+
+    async def have(self, rrsets: Iterable[RRset]) -> None:
+        """Return once every nameserver answers with these RRsets; raises NotSeen."""
+        wanted = tuple(rrsets)
+
+        async def check(server: Nameserver) -> str | None:
+            for rrset in wanted:
+                if not (await ask(server, rrset.name, rrset.type)).same(rrset.type, rrset.contents):
+                    return f"{rrset.name} {rrset.type} is not as written"
+            return None
+
+        if wanted:
+            await self.everywhere(check)
 
     async def gone(self, zone: str) -> None:
         """Return once no nameserver serves the zone any more; raises NotSeen."""

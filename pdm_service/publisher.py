@@ -7,7 +7,7 @@ only in what there is to be seen. Whatever stops an attempt in the middle, the r
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import uniform
 from time import monotonic
 
@@ -28,6 +28,7 @@ from pdm_service.powerdns import (
     ZoneExists,
 )
 from pdm_service.signals import Signals, until
+from pdm_service.tracing import Tracing
 from pdm_service.worklist import Lease, Worklist
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class Publisher:
         names: tuple[str, ...],
         pace: Pace,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
+        self._tracing = tracing
         self._worklist = worklist
         self._signals = signals
         self._powerdns = powerdns
@@ -142,25 +145,33 @@ class Publisher:
     # --- one attempt -------------------------------------------------------------------------------
 
     async def _attempt(self, lease: Lease) -> None:
+        with self._tracing.span(f"publish {lease.allocation.state}") as span:
+            if span is not None:
+                span.set_attribute("pdm.fqdn", lease.allocation.fqdn)
+            await self._attempted(lease)
+
+    async def _attempted(self, lease: Lease) -> None:
         start = monotonic()
-        outcome, error = "interrupted", ""
+        outcome, error, cause = "interrupted", "", ""
         try:
             async with asyncio.timeout(self._pace.attempt.total_seconds()):
                 outcome = await self._converge(lease)
         except TimeoutError:
-            outcome = "failed"
+            outcome, cause = "failed", "timeout"
             error = "DNS could not be written in time"
         except LeaseLost:
             outcome = "superseded"
         except (PowerDnsError, NotSeen, NoAnswer, StoreUnavailable) as failure:
-            error = str(failure)
+            error, cause = str(failure), _cause(failure)
             self.away = self.away or isinstance(failure, Unavailable)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
             _log.exception("an attempt at %s failed by a defect", lease.allocation.fqdn)
-            outcome = "failed"
+            outcome, cause = "failed", "defect"
             error = "an unexpected failure; the service's log has the details"
         finally:
+            if cause:
+                self._metrics.failure(cause)
             # Also when cancelled: a lease that is not given back holds the name until it ends.
             await asyncio.shield(self._conclude(lease, outcome, error, monotonic() - start))
 
@@ -221,9 +232,13 @@ class Publisher:
         if want.delegated:
             await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
             await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
-        outcome = "repaired" if want.known_ds else "published"
+        outcome = _outcome(lease)
         if not await self._worklist.published(lease, ds, self._next_audit(), outcome):
             raise LeaseLost
+        if outcome == "repaired":
+            self._metrics.drift_repaired()
+        elif outcome == "published" and lease.allocation.committed_at is not None:
+            self._metrics.published((datetime.now(UTC) - lease.allocation.committed_at).total_seconds())
         return outcome
 
     async def _child(self, lease: Lease, want: zone.Wanted) -> tuple[str, ...]:
@@ -234,6 +249,8 @@ class Publisher:
             step = zone.plan(want, seen) if seen else None
             if seen and isinstance(step, zone.Patch):
                 await self._powerdns.patch(want.zone, step.rrsets)
+                changed = tuple(rrset for rrset in step.rrsets if rrset.contents)
+                await self._seen(lambda: self._nameservers.have(changed), want.zone)
             if seen and not isinstance(step, zone.Replace):
                 return seen.ds
             if seen:
@@ -330,6 +347,26 @@ class Publisher:
         if name not in self._parents:
             self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
         return self._parents[name]
+
+
+def _outcome(lease: Lease) -> str:
+    """Return what it is that an attempt which succeeded did."""
+    if not lease.allocation.ds:
+        return "published"
+    # What differed from what was published says so; what its holder changed does not.
+    return "repaired" if _is_audit(lease) or lease.allocation.dns_error else "changed"
+
+
+def _cause(failure: Exception) -> str:
+    """Return which of the metric's causes a failure is."""
+    causes: dict[type[Exception], str] = {
+        Unavailable: "powerdns-away",
+        Rejected: "rejected",
+        NotSeen: "not-seen",
+        NoAnswer: "no-answer",
+        StoreUnavailable: "database",
+    }
+    return causes.get(type(failure), "powerdns-failed")
 
 
 def _is_audit(lease: Lease) -> bool:

@@ -237,6 +237,18 @@ class Store:
             raise StoreUnavailable(msg) from error
         return row["version_num"] if row else None
 
+    async def census(self) -> dict[tuple[str, str], int]:
+        """Return how many allocations and claims there are, by pool domain (or "byo") and state."""
+        rows = await self._rows(
+            """
+            SELECT coalesce(pool_domain, 'byo'), state, count(*) FROM allocations
+             WHERE expires_at IS NULL OR expires_at > now() GROUP BY 1, 2
+            UNION ALL
+            SELECT 'byo', 'reserved', count(*) FROM claims WHERE expires_at > now() HAVING count(*) > 0
+            """
+        )
+        return {(pool, state): count for pool, state, count in rows}
+
     async def overlapping(self, domains: Sequence[str]) -> dict[str, str]:
         """Return for each of `domains` a live allocation that it is, or lies below."""
         rows = await self._rows(

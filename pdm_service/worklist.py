@@ -149,7 +149,7 @@ class Worklist:
         return await self._record(
             f"""
             UPDATE allocations
-               SET dns_error = $4, dns_updated_at = now(), attempts = attempts + 1, due_at = now() + $5::interval,
+               SET dns_error = $4, attempts = attempts + 1, due_at = now() + $5::interval,
                    lease_id = NULL, lease_until = NULL
              WHERE {_AS_LEASED} RETURNING fqdn
             """,

@@ -12,6 +12,7 @@ from pdm_service import logs
 from pdm_service.api import problems
 from pdm_service.errors import PayloadTooLarge, PdmError, RequestTimeout, UnsupportedMediaType
 from pdm_service.metrics import Metrics
+from pdm_service.tracing import Tracing
 
 BODY_SECONDS = 8.0
 """How long a request's body may take to arrive."""
@@ -27,16 +28,27 @@ _JSON = re.compile(rb"\s*application/(?:[a-z0-9.+-]*\+)?json\s*(?:;.*)?", re.IGN
 class Edge:
     """ASGI middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._log = logs.AccessLog()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif self._tracing.on:
+            with self._tracing.span(scope["method"], dict(scope["headers"])) as span:
+                await self._serve(scope, receive, send)
+                if span is not None:
+                    route = scope.get("path_template") or "none"
+                    span.update_name(f"{scope['method']} {route}")
+                    span.set_attribute("http.route", route)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         start = perf_counter()
         headers = dict(scope["headers"])
         request_id = _request_id(headers)

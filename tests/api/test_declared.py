@@ -1,11 +1,9 @@
 """The declarative resource, as Crossplane's provider-http drives it: its own rules, on real replies."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import httpx
 import jq
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.dns_view import records
 from tests.eventually import eventually
+from tests.outage import away
 from tests.service import Service, at_once, name
 
 # The mappings of docs/crossplane.md, word for word (a test compares them).
@@ -226,36 +225,13 @@ def test_many_at_once(new_service: Callable[..., Service]) -> None:
     assert sorted(at_once(16, lambda i: same[i].put().status_code)) == [200] * 15 + [201]
 
 
-def renamed(postgres: Postgres, before: str, after: str) -> None:
-    """Rename a database, whoever uses it."""
-
-    async def run() -> bool:
-        connection = await asyncpg.connect(postgres.dsn("postgres"))
-        try:
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", before
-            )
-            await connection.execute(f"ALTER DATABASE {before} RENAME TO {after}")
-        except asyncpg.ObjectInUseError:
-            return False
-        finally:
-            await connection.close()
-        return True
-
-    eventually(lambda: asyncio.run(run()), 10)
-
-
 def test_outage_is_not_absence(new_service: Callable[..., Service], postgres: Postgres, database_url: str) -> None:
     """While the database is away every call answers 503: a 404 would make the controller forget the name."""
     service = new_service().start()
     one = Resource(service, "one")
     assert one.put().status_code == 201
-    database = database_url.rpartition("/")[2]
-    renamed(postgres, database, f"{database}_away")
-    try:
+    with away(postgres, database_url):
         for call in (one.observe, one.put, one.remove):
             reply = call()
             assert (reply.status_code, "retry-after" in reply.headers) == (503, True)
-    finally:
-        renamed(postgres, f"{database}_away", database)
     eventually(lambda: one.observe().status_code == 200)

@@ -1,0 +1,386 @@
+"""A real Prometheus scrapes the service under load: panels have data; each alert fires at its fault, and else never.
+
+Windows and waits of the rules are shortened, so that minutes pass in seconds.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import yaml
+
+from pdm_service import names
+from pdm_service.dev.servers import Postgres, free_port
+from tests.api.test_callers import line
+from tests.conftest import new_powerdns
+from tests.dns_view import Api
+from tests.eventually import eventually
+from tests.observability.test_files import ALERTS, expressions
+from tests.outage import away
+from tests.registrars import play
+from tests.registrars.server import OLD, Answer, Domain, reply
+from tests.service import Service, at_once, name
+
+KEY = {"Authorization": "Bearer key-all"}
+PROMETHEUS = shutil.which("prometheus", path=f"{os.environ['PATH']}:/usr/bin")
+pytestmark = pytest.mark.skipif(
+    PROMETHEUS is None, reason="there is no prometheus on this machine; make setup installs it"
+)
+
+
+def shortened(path: Path) -> dict[str, Any]:
+    """A rule with seconds for minutes."""
+    rule = yaml.safe_load(path.read_text())
+    expr = re.sub(r"\[(5|10)m\]", "[8s]", rule["expr"]).replace("queue_age_seconds) > 300", "queue_age_seconds) > 2")
+    return {**rule, "expr": expr, "for": "1s"}
+
+
+class Prometheus:
+    """A real Prometheus that scrapes one service."""
+
+    def __init__(self, directory: Path, target: int) -> None:
+        self._directory = directory
+        self.port = free_port()
+        rules = {"groups": [{"name": "pdm", "interval": "1s", "rules": [shortened(path) for path in ALERTS]}]}
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(directory / "rules.yml")],
+            "scrape_configs": [
+                {
+                    "job_name": "pool-domain-manager",
+                    "authorization": {"credentials": "key-all"},
+                    "static_configs": [{"targets": [f"127.0.0.1:{target}"]}],
+                }
+            ],
+        }
+        (directory / "rules.yml").write_text(yaml.safe_dump(rules))
+        (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/api/v1", timeout=10, trust_env=False)
+
+    def start(self) -> None:
+        assert PROMETHEUS is not None
+        with (self._directory / "prometheus.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [PROMETHEUS, f"--config.file={self._directory}/prometheus.yml",
+                 f"--storage.tsdb.path={self._directory}/data", f"--web.listen-address=127.0.0.1:{self.port}"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+        def ready() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return self.client.get("/query", params={"query": "up"}).json()["data"]["result"] != []
+            return False
+
+        eventually(ready, 20, (self._directory / "prometheus.log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.client.close()
+
+    def firing(self) -> set[str]:
+        found = self.client.get("/alerts").json()["data"]["alerts"]
+        return {one["labels"]["alertname"] for one in found if one["state"] == "firing"}
+
+    def values(self, expression: str) -> list[float]:
+        found = self.client.get("/query", params={"query": expression}).json()
+        assert found["status"] == "success", found
+        return [float(one["value"][1]) for one in found["data"]["result"]]
+
+
+class World:
+    """A service with all that it depends on, under some load, and its Prometheus."""
+
+    def __init__(self, directory: Path, postgres: Postgres, database_url: str) -> None:
+        self.postgres, self.database_url = postgres, database_url
+        self.powerdns = new_powerdns(directory, postgres)
+        pool = f"{name('p')}.test"
+        self.registrar = play("dynadot-api3")
+        self.registrar.domains[pool] = Domain(list(OLD))
+        self.callers = directory / "observed.jsonl"
+        self.callers.write_text(
+            line("all", "key-all", "admin") + "\n" + line("few", "key-few", "allocate", quotas={"names": 0})
+        )
+        self.service = Service(
+            directory, database_url, self.powerdns, pool, PDM_AUTH_TOKENS_FILE=str(self.callers),
+            PDM_POOL_REGISTRAR="dynadot", PDM_POOL_REGISTRAR_TOKEN=self.registrar.token,
+            PDM_REGISTRAR_DYNADOT_URL=self.registrar.url, PDM_RECONCILE_INTERVAL="1s", PDM_AUDIT_INTERVAL="2s",
+            PDM_DNS_ROOT_HINTS="root.test=127.0.0.1:9", PDM_LOG_LEVEL="info",
+        )  # fmt: skip
+        self.service.client.headers.update(KEY)
+        self.prometheus = Prometheus(directory, self.service.port)
+        self._over = threading.Event()
+        self._load = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        self.service.start()
+        eventually(self.service.pools_ready, 15)
+        self.kept = name("kept")
+        self.service.publish(self.kept)
+        self.prometheus.start()
+        self._load.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._load.join()
+        self.prometheus.stop()
+        self.service.kill()
+        self.registrar.stop()
+        self.powerdns.stop()
+
+    def _work(self) -> None:
+        """One name's life after the other, some looking, some refusals."""
+        client = httpx.Client(base_url=self.service.client.base_url, headers=KEY, timeout=10, trust_env=False)
+        pool = self.service.pool
+        while not self._over.wait(0.2):
+            with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+                label = name()
+                client.get("/v1/check", params={"poolDomain": pool, "subdomain": label})
+                client.post(
+                    "/v1/reserve",
+                    json={"poolDomain": pool, "subdomain": label},
+                    headers={"Authorization": "Bearer key-few"},
+                )
+                held = client.post("/v1/reserve", json={"poolDomain": pool, "subdomain": label}).json()
+                body = {
+                    "fqdn": held["fqdn"],
+                    "reservationToken": held["reservationToken"],
+                    "loadBalancerIP": "192.0.2.1",
+                }
+                client.post("/v1/commit", json=body)
+                client.post("/v1/release", json={"fqdn": held["fqdn"]})
+        client.close()
+
+    def execute(self, *statements: str) -> None:
+        for statement in statements:
+            self.service.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def world(directory: Path, postgres: Postgres, template: str) -> Iterator[World]:
+    own = directory / "observed"
+    own.mkdir(mode=0o711)
+    database = name("pdm_")
+    postgres.create_database(database, template=template)
+    made = World(own, postgres, postgres.dsn(database))
+    made.start()
+    yield made
+    made.stop()
+    postgres.drop_database(database)
+
+
+# --- faults -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def database_away(world: World) -> Iterator[None]:
+    with away(world.postgres, world.database_url):
+        yield
+
+
+@contextlib.contextmanager
+def powerdns_away(world: World) -> Iterator[None]:
+    label = name()
+    token = world.service.reserve(label).json()["reservationToken"]
+    world.powerdns.kill()
+    world.service.commit(label, token)
+    try:
+        yield
+    finally:
+        world.powerdns.start()
+    world.service.published(label)
+
+
+@contextlib.contextmanager
+def service_away(world: World) -> Iterator[None]:
+    world.service.kill()
+    try:
+        yield
+    finally:
+        world.service.start()
+
+
+@contextlib.contextmanager
+def delegation_moved(world: World) -> Iterator[None]:
+    world.execute(
+        "INSERT INTO watches (fqdn, report, due_at) VALUES ('moved.zz', '{\"phase\": \"moved\"}', now() + '1 d')"
+    )
+    yield
+    world.execute("DELETE FROM watches WHERE fqdn = 'moved.zz'")
+
+
+@contextlib.contextmanager
+def drift(world: World) -> Iterator[None]:
+    fqdn = f"{world.kept}.{world.service.pool}"
+    gone = {"name": f"console.{fqdn}.", "type": "A", "changetype": "DELETE"}
+    Api(world.powerdns).patch(fqdn, gone)
+    yield
+
+
+@contextlib.contextmanager
+def rejected(world: World) -> Iterator[None]:
+    fqdn = f"{world.kept}.{world.service.pool}"
+    api, owner = Api(world.powerdns), f"api.{fqdn}."
+    alias = {"name": owner, "type": "CNAME", "ttl": 60, "changetype": "REPLACE",
+             "records": [{"content": "x.example.", "disabled": False}]}  # fmt: skip
+    api.patch(fqdn, {"name": owner, "type": "A", "changetype": "DELETE"}, alias)
+    yield
+    api.patch(fqdn, {"name": owner, "type": "CNAME", "changetype": "DELETE"})
+    world.service.published(world.kept, 40)
+
+
+@contextlib.contextmanager
+def defect(world: World) -> Iterator[None]:
+    world.execute("ALTER TABLE claims RENAME TO claims_away")
+    try:
+        assert {world.service.client.get("/v1/allocations").status_code for _ in range(3)} == {500}
+    finally:
+        world.execute("ALTER TABLE claims_away RENAME TO claims")
+    yield
+
+
+@contextlib.contextmanager
+def file_broken(world: World) -> Iterator[None]:
+    before = world.callers.read_text()
+    world.callers.write_text("{nonsense")
+    yield
+    world.callers.write_text(before)
+
+
+@contextlib.contextmanager
+def registrar_refuses(world: World) -> Iterator[None]:
+    fault = world.registrar.fault(reply(Answer(500, b"no")))
+    world.execute("UPDATE pool_registrations SET due_at = now()")
+    yield
+    world.registrar.faults.clear()
+    world.execute("UPDATE pool_registrations SET due_at = now()")
+    assert fault is None
+
+
+@contextlib.contextmanager
+def pool_taken(world: World) -> Iterator[None]:
+    low, high = names.span(world.service.pool)
+    world.execute(
+        "INSERT INTO allocations (fqdn, span, mode, state, reserved_at, expires_at, token_digest, proof) VALUES"
+        f" ('{world.service.pool}', name_span('{low}', '{high}'), 'byo-manual', 'reserved', now(), now() + '1 h', '', 'txt')"
+    )
+    yield
+    world.execute(f"DELETE FROM allocations WHERE fqdn = '{world.service.pool}'")
+
+
+@contextlib.contextmanager
+def slow(world: World) -> Iterator[None]:
+    over = threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(world.database_url)
+        while not over.is_set():
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE allocations IN ACCESS EXCLUSIVE MODE")
+                await asyncio.sleep(1.5)
+            await asyncio.sleep(0.1)
+        await connection.close()
+
+    def ask() -> None:
+        query = {"poolDomain": world.service.pool, "subdomain": name()}
+        while not over.is_set():
+            at_once(8, lambda _: world.service.client.get("/v1/check", params=query))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(hold())), threading.Thread(target=ask)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextlib.contextmanager
+def wrong_keys(world: World) -> Iterator[None]:
+    for n in range(30):
+        world.service.client.get("/v1/pools", headers={"Authorization": f"Bearer wrong-{n}"})
+    yield
+
+
+FAULTS: list[tuple[Callable[[World], contextlib.AbstractContextManager[None]], set[str], set[str]]] = [
+    (drift, {"PDMDriftFound"}, set()),
+    (rejected, {"PDMPublishingRejected"}, {"PDMDriftFound", "PDMPublishingStalled"}),
+    (defect, {"PDMErrors"}, set()),
+    (file_broken, {"PDMFileInvalid"}, set()),
+    (wrong_keys, {"PDMAuthFailures"}, set()),
+    (registrar_refuses, {"PDMPoolRegistrationFailed"}, set()),
+    (pool_taken, {"PDMPoolZoneNotReady"}, {"PDMDriftFound"}),
+    (delegation_moved, {"PDMDelegationMoved"}, set()),
+    (slow, {"PDMSlowRequests"}, {"PDMPublishingFailing", "PDMPublishingStalled", "PDMDatabaseUnreachable"}),
+    (powerdns_away, {"PDMPowerDNSUnreachable", "PDMPublishingStalled", "PDMPublishingFailing"},
+     {"PDMPoolZoneNotReady", "PDMSlowRequests", "PDMDriftFound"}),
+    (database_away, {"PDMDatabaseUnreachable"},
+     {"PDMPublishingFailing", "PDMPoolZoneNotReady", "PDMSlowRequests", "PDMPublishingStalled"}),
+    (service_away, {"PDMDown"}, set()),
+]  # fmt: skip
+
+
+def test_faults_are_of_all_alerts() -> None:
+    """There is a fault for every alert."""
+    assert set().union(*(fires for _, fires, _ in FAULTS)) == {path.stem for path in ALERTS}
+
+
+def test_nothing_fires_without_a_fault(world: World) -> None:
+    """Under load and in good order no alert fires, for as long as the longest would need."""
+    eventually(lambda: len(world.prometheus.values("up == 1")) == 1)
+    started = world.prometheus.values("time()")[0]
+    seen: set[str] = set()
+
+    def waited() -> bool:
+        nonlocal seen
+        seen |= world.prometheus.firing()
+        return world.prometheus.values("time()")[0] > started + 12
+
+    eventually(waited, 30)
+    assert seen == set()
+
+
+@pytest.mark.parametrize(("fault", "fires", "besides"), FAULTS, ids=lambda one: getattr(one, "__name__", ""))
+def test_alert_fires_at_its_fault(
+    world: World, fault: Callable[[World], contextlib.AbstractContextManager[None]], fires: set[str], besides: set[str]
+) -> None:
+    """An alert fires at its fault, no other does but those that the same fault explains; then it ends."""
+    eventually(lambda: world.prometheus.firing() == set(), 40, str(world.prometheus.firing()))
+    seen: set[str] = set()
+
+    def fired() -> bool:
+        nonlocal seen
+        seen |= world.prometheus.firing()
+        return fires <= seen
+
+    with fault(world):
+        eventually(fired, 40, f"{fires}; {seen}")
+    assert seen <= fires | besides
+    eventually(lambda: world.prometheus.firing() == set(), 60, str(world.prometheus.firing()))
+
+
+def test_panels_have_data(world: World) -> None:
+    """Every panel's query has an answer once everything has happened."""
+    world.service.client.get("/v1/delegations/somebody.zz")
+    world.execute("UPDATE watches SET due_at = now()")
+
+    def empty() -> dict[str, str]:
+        asked = {
+            what: text.replace("$__rate_interval", "10m") for what, text in expressions().items() if "PDM" not in what
+        }
+        return {what: text for what, text in asked.items() if not world.prometheus.values(text)}
+
+    eventually(lambda: not empty(), 40, json.dumps(empty(), indent=1))
