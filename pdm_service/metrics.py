@@ -46,6 +46,7 @@ class Metrics:
         self._request_seconds = Histogram(
             "pdm_http_request_seconds", "Time to answer a request.", ["route"], buckets=_SECONDS, registry=r
         )
+        self._errors = Counter("pdm_http_errors", "Requests that failed by a defect of the service.", registry=r)
         self._calls = Counter(
             "pdm_powerdns_calls", "Calls of PowerDNS's API, by operation and outcome.", ["operation", "outcome"],
             registry=r,
@@ -138,6 +139,8 @@ class Metrics:
         if (children := self._requests_by.get(key)) is None:
             children = self._requests.labels(method, route, status), self._request_seconds.labels(route)
             self._requests_by[key] = children
+        if status == 500:
+            self._errors.inc()
         children[0].inc()
         children[1].observe(seconds)
 

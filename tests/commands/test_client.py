@@ -1,5 +1,6 @@
 """The typed client against the real service, and behind a network that loses what it carries."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,15 +33,22 @@ class Network:
             threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near: socket.socket) -> None:
-        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
-            while request := near.recv(65536):
+        far = socket.create_connection(("127.0.0.1", self._target))
+        threading.Thread(target=self._pass_on, args=(near, far), daemon=True).start()
+        with near, far:
+            while answer := far.recv(65536):
                 self.carried += 1
-                far.sendall(request)
-                answer = far.recv(65536)
                 if self.losing:
                     self.losing -= 1
+                    near.shutdown(socket.SHUT_RDWR)
                     return
                 near.sendall(answer)
+
+    def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while request := near.recv(65536):
+                far.sendall(request)
+            far.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         self._socket.close()
