@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jq
 import pytest
+import yaml
 
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.dns_view import records
@@ -14,8 +16,11 @@ from tests.eventually import eventually
 from tests.outage import away
 from tests.service import Service, at_once, name
 
-# The mappings of docs/crossplane.md, word for word (a test compares them).
-URL = '(.payload.baseUrl + .payload.body.subdomain + "." + .payload.body.poolDomain + "?owner=OWNER")'
+# The mappings that users are told.
+DOCUMENT = Path(__file__).parents[2] / "docs" / "crossplane.md"
+MAPPINGS = {
+    one["action"]: one for one in yaml.safe_load(DOCUMENT.read_text().split("```")[1].removeprefix("yaml"))["mappings"]
+}
 
 
 def contained(part: Any, whole: Any) -> bool:
@@ -32,28 +37,32 @@ class Resource:
         self.service, self.owner = service, owner
         self.parameters: dict[str, object] = {"poolDomain": service.pool, "subdomain": name(), **parameters}
 
-    @property
-    def url(self) -> str:
+    def _rendered(self, program: str) -> Any:
+        """Evaluate a mapping's jq program as provider-http does."""
         payload = {"baseUrl": "/v1/allocations/", "body": self.parameters}
-        return jq.compile(URL.replace("OWNER", self.owner)).input_value({"payload": payload}).first()
+        return jq.compile(program.replace("OWNER", self.owner)).input_value({"payload": payload}).first()
 
-    @property
-    def body(self) -> str:
-        rendered = jq.compile(".payload.body").input_value({"payload": {"body": self.parameters}}).text()
-        assert "null" not in rendered
-        return rendered
+    def send(self, action: str) -> httpx.Response:
+        mapping = MAPPINGS[action]
+        body = json.dumps(self._rendered(mapping["body"])) if "body" in mapping else None
+        assert "null" not in (body or "")
+        headers = {"content-type": "application/json"} if body else {}
+        return self.service.client.request(
+            mapping["method"], self._rendered(mapping["url"]), content=body, headers=headers
+        )
 
     def observe(self) -> httpx.Response:
-        return self.service.client.get(self.url)
+        return self.send("OBSERVE")
 
     def put(self) -> httpx.Response:
-        return self.service.client.put(self.url, content=self.body, headers={"content-type": "application/json"})
+        assert MAPPINGS["CREATE"] == {**MAPPINGS["UPDATE"], "action": "CREATE"}
+        return self.send("UPDATE")
 
     def remove(self) -> httpx.Response:
-        return self.service.client.delete(self.url)
+        return self.send("REMOVE")
 
     def up_to_date(self) -> bool:
-        return contained(json.loads(self.body), self.observe().raise_for_status().json())
+        return contained(self._rendered(MAPPINGS["UPDATE"]["body"]), self.observe().raise_for_status().json())
 
     def state(self) -> str:
         return self.observe().headers["pdm-state"]

@@ -342,6 +342,8 @@ def test_faults_are_of_all_alerts() -> None:
 def test_nothing_fires_without_a_fault(world: World) -> None:
     """Under load and in good order no alert fires, for as long as the longest would need."""
     eventually(lambda: len(world.prometheus.values("up == 1")) == 1)
+    # Before the first scrape the service seems to be absent.
+    eventually(lambda: world.prometheus.firing() == set(), 30)
     started = world.prometheus.values("vector(time())")[0]
     seen: set[str] = set()
 
