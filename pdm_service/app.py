@@ -243,7 +243,7 @@ class Service:
     def _handlers(self) -> list[HTTPRouteHandler]:
         settings = self._settings
         tell = teller(settings.nameservers)
-        checks = Checks()
+        checks = Checks(self.metrics.refusal)
         return [
             *v1.handlers(self.allocator, self.byo, tell, checks),
             *allocations.handlers(self.allocator, self.byo, self.declared, tell),

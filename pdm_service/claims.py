@@ -320,4 +320,4 @@ _ADOPT: LiteralString = f"""
 def _held(fqdn: str, held: str) -> PdmError:
     if held == fqdn:
         return Conflict(f"{fqdn} is in use, or on its way out; if it is yours, have its holder release it")
-    return OverlapsAllocation(f"{fqdn} lies above or below {held}, which somebody else holds")
+    return OverlapsAllocation(f"{fqdn} lies above or below a name that somebody else holds")

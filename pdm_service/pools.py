@@ -81,7 +81,9 @@ class PoolZones:
 
     async def _keep(self, domain: str) -> PoolStatus:
         if holder := (await self._store.overlapping([domain])).get(domain):
-            error = f"{domain} is, or lies below, the allocated name {holder}: it cannot be a pool domain"
+            # Whose name it is concerns the operator, who reads the log, and nobody else.
+            logs.event(_log, logging.WARNING, "pool domain is taken", {"poolDomain": domain, "by": holder})
+            error = f"{domain} is, or lies below, a name that is allocated: it cannot be a pool domain"
             return PoolStatus(last_error=error, checked_at=datetime.now(UTC))
         async with self._worklist.writer_of(domain, _WRITER_SECONDS):
             changed, problems = await self._make(f"{domain}.")

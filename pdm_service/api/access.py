@@ -1,6 +1,6 @@
 """Which scope each route needs, and the guard that holds every request to it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -53,10 +53,14 @@ def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 class Checks:
     """How many names a client may look up in a minute: a guess at who is here costs as much as a typo."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_refusal: Callable[[str], None]) -> None:
         self._buckets = Buckets()
+        self._on_refusal = on_refusal
 
     def allowed(self, client: Client, address: str) -> bool:
         """Count a look-up; tell whether there is one left. In this replica alone."""
         limit = client.checks_per_minute
-        return limit == 0 or self._buckets.take(address if client.id == ANONYMOUS else client.id, limit, limit)
+        if limit == 0 or self._buckets.take(address if client.id == ANONYMOUS else client.id, limit, limit):
+            return True
+        self._on_refusal("rate-limited")
+        return False

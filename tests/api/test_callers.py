@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pdm_service import names
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
 from tests.eventually import eventually
@@ -262,6 +263,21 @@ def test_foreign_claim_is_not_there(alice: Caller, bob: Caller) -> None:
     for path, more in (("renew", {}), ("commit", {"loadBalancerIP": ADDRESS}), ("release", {})):
         assert bob("POST", f"/v1/{path}", json={**stolen, **more}).status_code in {403, 404}
     assert alice("POST", "/v1/renew", json=stolen).status_code == 200
+
+
+def test_name_of_another_client_in_a_refusal(alice: Caller, bob: Caller) -> None:
+    """A refusal for a name above or below somebody else's does not tell which one that is."""
+    domain = f"{name()}.zz"
+    alices = f"secretly-{name()}.{domain}"
+    low, high = names.span(alices)
+    alice.service.execute(
+        "INSERT INTO allocations (fqdn, span, mode, state, reserved_at, expires_at, token_digest, proof, owner) VALUES"
+        f" ('{alices}', name_span('{low}', '{high}'), 'byo-manual', 'reserved', now(), now() + '1 h', '', 'txt', 'alice')"
+    )
+    for mode in ("byo-manual", "byo-api"):
+        reply = bob("POST", "/v1/reserve", json={"mode": mode, "domain": domain})
+        assert (reply.status_code, reply.json()["error"]) == (409, "overlaps-allocation")
+        assert "secretly" not in reply.text
 
 
 def test_events_of_the_holder_before(alice: Caller, bob: Caller, admin: Caller) -> None:
