@@ -132,7 +132,7 @@ def _claimed(facts: Facts) -> Iterable[Finding]:
     if facts.held_by:
         yield _block(
             "BYO-CLAIMED",
-            "somebody else holds it" if facts.held_by == facts.domain else "somebody else holds a name above or below it",
+            f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above or below it'}",
             "have its holder release it, or choose another domain",
         )
 
