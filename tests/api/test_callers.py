@@ -380,6 +380,7 @@ def test_export_of_events(alice: Caller, admin: Caller) -> None:
         lines = [json.loads(text) for text in reply.text.splitlines()]
         if not lines:
             break
+        assert not {one["cursor"] for one in lines} & {one["cursor"] for one in seen}
         seen += lines
         cursor = reply.headers["pdm-next-cursor"]
         assert cursor == lines[-1]["cursor"]
