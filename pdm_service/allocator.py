@@ -160,7 +160,8 @@ class Allocator:
             return Verdict(fqdn=fqdn, reason="quarantined", detail=_kept(fqdn))
         if standing.resembles and self._confusables == "refuse":
             return Verdict(fqdn=fqdn, reason="confusable", detail=_ALIKE)
-        return Verdict(fqdn=fqdn, warning=_ALIKE if standing.resembles else warning)
+        alike = standing.resembles and self._confusables == "warn"
+        return Verdict(fqdn=fqdn, warning=_ALIKE if alike else warning)
 
     async def reserve(
         self,

@@ -29,6 +29,8 @@ Confusables = Literal["off", "warn", "refuse"]
 PHISHING = frozenset({"account", "bank", "billing", "login", "pay", "secure", "signin", "support", "verify", "wallet"})
 """Words that beside a brand's name only want to deceive."""
 
+_DIGITS = str.maketrans("01i", "oll")
+
 
 class Brand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A name that is kept for one client, or for nobody."""
@@ -83,12 +85,14 @@ class Policy:
     def resembles(self, label: str) -> str | None:
         """Return the reserved word or brand that a label, which is none itself, looks like."""
         found = self._lookalikes.get(skeleton(label))
-        return None if found == label or any(self._concerns(brand, label) for brand in self._brands) else found
+        if found is None or found == label or any(self._concerns(brand, label) for brand in self._brands):
+            return None
+        return found
 
 
 def skeleton(label: str) -> str:
     """Return what a label looks like at a glance: labels with one skeleton are easily taken for each other."""
-    plain = label.replace("-", "").translate(str.maketrans("01i", "oll"))
+    plain = label.replace("-", "").translate(_DIGITS)
     return plain.replace("rn", "m").replace("vv", "w").replace("cl", "d")
 
 

@@ -39,6 +39,7 @@ class Words:
             for entry in entries:
                 kind = {"#": self._counted, "*": self._prefixes}.get(entry[-1], self._exact)
                 kind.setdefault(entry.rstrip("#*"), reason)
+        self._beginnings = tuple(self._prefixes)
         self._abuse = frozenset(self._lists[_ABUSE])
         self._bare = tuple(sorted({entry.rstrip("*#") for entries in self.lists().values() for entry in entries}))
 
@@ -54,8 +55,7 @@ class Words:
         """Return the reason for which a normalised label is reserved, or None if it is free to take."""
         if (reason := self._exact.get(label) or self._counted.get(label.rstrip("0123456789"))) is not None:
             return reason
-        if label.startswith(tuple(self._prefixes)):
+        if label.startswith(self._beginnings):
             return next(reason for prefix, reason in self._prefixes.items() if label.startswith(prefix))
-        parts = {label, *label.split("-")}
-        parts |= {part.translate(_LEET) for part in parts}
-        return _ABUSE if parts & self._abuse else None
+        plain = label.translate(_LEET)
+        return None if self._abuse.isdisjoint((label, plain, *label.split("-"), *plain.split("-"))) else _ABUSE

@@ -5,7 +5,7 @@ acts next, or changes nothing. The database's clock judges expiry; its constrain
 a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
@@ -194,18 +194,22 @@ class Store:
         return await self._standing(question)
 
     async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
+        looks = [(question.pool_domain, policy.skeleton(question.subdomain)) for question in questions]
+        # A name has its own look: one scan finds it, and all that is easily taken for it.
         rows = await self._rows(
             f"""
-            SELECT a.state, EXISTS (SELECT FROM quarantine q WHERE q.fqdn = new.fqdn AND {QUARANTINED}),
-                   {"false" if self._confusables == "off" else RESEMBLES}
-              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                   WITH ORDINALITY AS new (fqdn, pool_domain, skeleton, owner, tenant, n)
-              LEFT JOIN allocations a ON a.fqdn = new.fqdn AND {LIVE}
-             ORDER BY n
+            SELECT a.pool_domain, a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
+             WHERE a.pool_domain = ANY($1) AND a.skeleton = ANY($2) AND {LIVE}
+            UNION ALL
+            SELECT q.pool_domain, q.skeleton, q.fqdn, NULL, q.owner, q.tenant FROM quarantine q
+             WHERE q.pool_domain = ANY($1) AND q.skeleton = ANY($2) AND q.until > now()
             """,
-            *_asked(questions),
-        )
-        return [Standing(State(state) if state else None, kept, alike) for state, kept, alike in rows]
+            list({pool for pool, _ in looks}), [skeleton for _, skeleton in looks],
+        )  # fmt: skip
+        alike: dict[tuple[str, str], list[asyncpg.Record]] = {}
+        for row in rows:
+            alike.setdefault((row[0], row[1]), []).append(row)
+        return [_standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
         """Return at most `limit` live allocations and claims that follow the place `after`, by name and id."""
@@ -524,6 +528,20 @@ async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | N
         row = await connection.fetchrow(quotas.USAGE, actor.name, who)
         if row and (excess := quotas.exceeded(quotas.Usage(**row), limits)):
             raise QuotaExceeded(f"{whose} may have {excess.limit} {excess.what}", excess.retry_after_seconds)
+
+
+def _standing(question: Question, alike: Iterable[asyncpg.Record]) -> Standing:
+    """Return what the rows that look like a name mean for who asks about it."""
+    state, quarantined, resembles = None, False, False
+    for _, _, fqdn, its_state, owner, tenant in alike:
+        others = (owner, tenant) != (question.owner, question.tenant)
+        if fqdn != question.fqdn:
+            resembles = resembles or others
+        elif its_state is not None:
+            state = State(its_state)
+        else:
+            quarantined = quarantined or others
+    return Standing(state, quarantined, resembles)
 
 
 def _asked(questions: Sequence[Question]) -> list[list[str | None]]:
