@@ -140,12 +140,8 @@ def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
     ours = seen.account == want.owner or bool(set(want.known_ds) & set(seen.ds))
     if not (whole and ours):
         return Replace()
-    steered = {rrset.name for rrset in seen.rrsets if rrset.type == "LUA"}
-    target = {
-        (rrset.name, rrset.type): rrset
-        for rrset in want.rrsets
-        if rrset.type not in ADDRESS_TYPES or rrset.name not in steered
-    }
+    steered = _steered(seen)
+    target = {(rrset.name, rrset.type): rrset for rrset in expected(want, seen)}
     changed = [rrset for key, rrset in target.items() if not rrset.same(present.get(key))]
     surplus = [
         RRset(name=name, type=rtype, ttl=TTL_SECONDS, contents=())
@@ -154,6 +150,16 @@ def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
         if (name, rtype) in present and (name, rtype) not in target and name not in steered
     ]
     return Patch((*changed, *surplus)) if changed or surplus else None
+
+
+def expected(want: Wanted, seen: Observed) -> tuple[RRset, ...]:
+    """Return the RRsets that the nameservers have to answer with: all that is wanted, but where a LUA RRset stands."""
+    steered = _steered(seen)
+    return tuple(rrset for rrset in want.rrsets if rrset.type not in ADDRESS_TYPES or rrset.name not in steered)
+
+
+def _steered(seen: Observed) -> set[str]:
+    return {rrset.name for rrset in seen.rrsets if rrset.type == "LUA"}
 
 
 def is_foreign(want: Wanted, seen: Observed) -> bool:
