@@ -194,21 +194,21 @@ class Store:
         return await self._standing(question)
 
     async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
-        looks = [(question.pool_domain, policy.skeleton(question.subdomain)) for question in questions]
+        looks = [policy.skeleton(question.subdomain) for question in questions]
         # A name has its own look: one scan finds it, and all that is easily taken for it.
         rows = await self._rows(
             f"""
-            SELECT a.pool_domain, a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
-             WHERE a.pool_domain = ANY($1) AND a.skeleton = ANY($2) AND {LIVE}
+            SELECT a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
+             WHERE a.skeleton = ANY($1) AND a.pool_domain IS NOT NULL AND {LIVE}
             UNION ALL
-            SELECT q.pool_domain, q.skeleton, q.fqdn, NULL, q.owner, q.tenant FROM quarantine q
-             WHERE q.pool_domain = ANY($1) AND q.skeleton = ANY($2) AND q.until > now()
+            SELECT q.skeleton, q.fqdn, NULL, q.owner, q.tenant FROM quarantine q
+             WHERE q.skeleton = ANY($1) AND q.until > now()
             """,
-            list({pool for pool, _ in looks}), [skeleton for _, skeleton in looks],
-        )  # fmt: skip
-        alike: dict[tuple[str, str], list[asyncpg.Record]] = {}
+            looks,
+        )
+        alike: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
-            alike.setdefault((row[0], row[1]), []).append(row)
+            alike.setdefault(row[0], []).append(row)
         return [_standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
 
     async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
@@ -533,10 +533,10 @@ async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | N
 def _standing(question: Question, alike: Iterable[asyncpg.Record]) -> Standing:
     """Return what the rows that look like a name mean for who asks about it."""
     state, quarantined, resembles = None, False, False
-    for _, _, fqdn, its_state, owner, tenant in alike:
+    for _, fqdn, its_state, owner, tenant in alike:
         others = (owner, tenant) != (question.owner, question.tenant)
         if fqdn != question.fqdn:
-            resembles = resembles or others
+            resembles = resembles or (others and fqdn.endswith(f".{question.pool_domain}"))
         elif its_state is not None:
             state = State(its_state)
         else:

@@ -20,7 +20,7 @@ _STATEMENTS = (
         ADD COLUMN owner    text    NOT NULL DEFAULT 'local',  -- the client that made it
         ADD COLUMN tenant   text,                              -- for whom, in that client's words
         ADD COLUMN declared boolean NOT NULL DEFAULT false,    -- held by PUT: no token, no end
-        ADD COLUMN skeleton text GENERATED ALWAYS AS ({_SKELETON}) STORED,
+        ADD COLUMN skeleton text COLLATE "C" GENERATED ALWAYS AS ({_SKELETON}) STORED,
         DROP CONSTRAINT allocations_dns,
         ADD CONSTRAINT allocations_dns CHECK (CASE state
             WHEN 'reserved'  THEN dns_state = 'none' AND due_at IS NULL AND (expires_at IS NOT NULL) <> declared
@@ -45,14 +45,14 @@ _STATEMENTS = (
     # Where callers are not told apart nothing is counted or looked up by them.
     "CREATE INDEX allocations_owner ON allocations (owner, tenant) WHERE owner <> 'local'",
     "CREATE INDEX claims_owner ON claims (owner, tenant) WHERE owner <> 'local'",
-    "CREATE INDEX allocations_skeleton ON allocations (pool_domain, skeleton) WHERE pool_domain IS NOT NULL",
+    "CREATE INDEX allocations_skeleton ON allocations (skeleton, pool_domain) WHERE pool_domain IS NOT NULL",
     # --- released active names, which nobody gets for a time but who had them last
     f"""
     CREATE TABLE quarantine (
         fqdn        text COLLATE "C" PRIMARY KEY,
         pool_domain text        NOT NULL,
         subdomain   text        NOT NULL,
-        skeleton    text GENERATED ALWAYS AS ({_SKELETON}) STORED,
+        skeleton    text COLLATE "C" GENERATED ALWAYS AS ({_SKELETON}) STORED,
         owner       text        NOT NULL,
         tenant      text,
         since       timestamptz NOT NULL DEFAULT now(),
@@ -60,7 +60,7 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX quarantine_until ON quarantine (until)",
-    "CREATE INDEX quarantine_skeleton ON quarantine (pool_domain, skeleton)",
+    "CREATE INDEX quarantine_skeleton ON quarantine (skeleton, pool_domain)",
     # --- the audit trail: for whom a name was reserved; and an order that nothing can still slip into
     """
     ALTER TABLE events
