@@ -166,13 +166,14 @@ class PoolZones:
         The NS RRset of a delegation cannot be seen by DNS while parent and child are on one server,
         so it is read by the API: the whole zone at once, which is far cheaper than name by name.
         """
-        wanted = await self._worklist.published_in(domain)
+        # Asked before the zone is: a release that ends in between would look like a stray delegation.
+        known = await self._worklist.delegated_in(domain)
         seen = await self._powerdns.zone(f"{domain}.")
         found: dict[str, dict[str, RRset]] = {}
         for rrset in seen.sets() if seen else ():
             if rrset.type in {"NS", "DS"} and rrset.name != f"{domain}.":
                 found.setdefault(rrset.name.removesuffix("."), {})[rrset.type] = rrset
-        for fqdn, (generation, ds) in wanted.items():
+        for fqdn, (generation, ds) in ((fqdn, what) for fqdn, what in known.items() if what is not None):
             if not zone.is_delegated(fqdn, self._nameservers, ds, found.get(fqdn, {}).values()):
                 what = f"the delegation of {fqdn} differed from what was published"
                 if await self._worklist.suspect(fqdn, generation, what):
@@ -181,7 +182,7 @@ class PoolZones:
         platform = {f"{host}." for host in self._nameservers}
         strays = [
             fqdn for fqdn, types in found.items()
-            if fqdn not in wanted and "NS" in types and set(types["NS"].contents) == platform
+            if fqdn not in known and "NS" in types and set(types["NS"].contents) == platform
             # A pool domain below this one is delegated without an allocation, whether its zone is made yet or not.
             and not any(names.covers(fqdn, pool) for pool in self.status)
         ]  # fmt: skip

@@ -214,9 +214,9 @@ class Publisher:
         if lease.allocation.dns_state is not DnsState.PUBLISHED:
             return await self._publish(lease, want)
         if what := await self._drift(lease, want):
-            self._metrics.drift()
             if not await self._worklist.drifted(lease, what):
                 raise LeaseLost
+            self._metrics.drift()
             return await self._publish(lease, want)
         await self._announce(want)
         if not await self._worklist.unchanged(lease, self._next_audit()):

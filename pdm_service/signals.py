@@ -46,7 +46,9 @@ class Signals:
         while True:
             try:
                 await self._listen_once(database_url)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (
+                OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+            ) as error:  # fmt: skip
                 _log.warning("not listening to the database for now: %s", type(error).__name__)
             await asyncio.sleep(1)
 

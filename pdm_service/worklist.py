@@ -221,14 +221,17 @@ class Worklist:
             )  # fmt: skip
         return row is not None
 
-    async def published_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]]]:
-        """Return generation and DS of each published name of a pool domain."""
+    async def delegated_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]] | None]:
+        """Return generation and DS of each published name of a pool domain; None where DNS is being changed."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "SELECT fqdn, generation, ds FROM allocations WHERE pool_domain = $1 AND dns_state = 'published'",
+                """
+                SELECT fqdn, generation, ds, dns_state = 'published' AS settled
+                  FROM allocations WHERE pool_domain = $1 AND dns_state <> 'none'
+                """,
                 pool_domain,
             )
-        return {row["fqdn"]: (row["generation"], frozenset(row["ds"])) for row in rows}
+        return {row["fqdn"]: (row["generation"], frozenset(row["ds"])) if row["settled"] else None for row in rows}
 
     async def backlog(self) -> Backlog:
         """Return how much of DNS is not as wanted, and for how long."""

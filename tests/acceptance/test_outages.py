@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from pdm_service import migrate
@@ -182,3 +183,37 @@ def _assert_unavailable(service: Service, label: str, token: str) -> None:
         assert (status, retry) == (503, True)
         assert seconds < 5
     assert service.client.get("/v1/nameservers").status_code == 200
+
+
+def test_connections_that_the_server_ends_are_no_defect(
+    new_service: Callable[..., Service], postgres: Postgres, database_url: str
+) -> None:
+    """PostgreSQL ending the connections at any moment is told as 503, never as an unexpected failure."""
+    service = new_service().start()
+    over = threading.Event()
+    seen: set[int] = set()
+
+    def ask() -> None:
+        while not over.is_set():
+            seen.add(service.client.get("/v1/allocations").status_code)
+
+    async def end_connections() -> None:
+        connection = await asyncpg.connect(postgres.dsn("postgres"))
+        for _ in range(400):
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+                database_url.rpartition("/")[2],
+            )
+        await connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        asyncio.run(end_connections())
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert seen == {200, 503}
+    eventually(service.is_ready)

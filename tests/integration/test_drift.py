@@ -1,5 +1,6 @@
 """Leftovers of former holders, drift, and what others write into a published zone."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -122,6 +123,30 @@ def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, 
         rrset(foreign, "NS", "ns.partner.test."),
     )
     eventually(lambda: set(api.delegations(auditing.pool)) == {foreign}, 15)
+
+
+def test_what_an_audit_takes_for_known(service: Service, database_url: str) -> None:
+    """A name that is being released is known to an audit, so that its delegation is no stray while it goes."""
+    published, leaving = name(), name()
+    service.publish(published)
+    service.publish(leaving)
+    service.execute(
+        "UPDATE allocations SET state = 'releasing', dns_state = 'removing', due_at = now() + '1 h', expires_at = NULL"
+        f" WHERE subdomain = '{leaving}'"
+    )
+    service.reserve(name())
+
+    async def ask() -> dict[str, tuple[int, frozenset[str]] | None]:
+        database = Database(database_url, 1)
+        await database.open()
+        known = await Worklist(database, timedelta(seconds=5), timedelta()).delegated_in(service.pool)
+        await database.close()
+        return known
+
+    known = asyncio.run(ask())
+    assert {fqdn: what is None for fqdn, what in known.items()} == {
+        f"{published}.{service.pool}": False, f"{leaving}.{service.pool}": True,
+    }  # fmt: skip
 
 
 def test_the_delegation_of_a_pool_below_another_one_is_no_stray(
