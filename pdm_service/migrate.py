@@ -19,7 +19,8 @@ _LOCK_TIMEOUT_SECONDS = 60
 async def migrate(database_url: str) -> tuple[str | None, str | None]:
     """Run the pending migrations under an advisory lock; return the revision before and after.
 
-    Raises what asyncpg raises when the database cannot be reached.
+    A schema that is newer than this release is left as it is, so that a replica of the release before can start
+    during a rolling update, and a release can be rolled back. Raises what asyncpg raises when the database cannot be reached.
     """
     # The DSN is asyncpg's own to read, so that it means the same here as in the store.
     engine = create_async_engine(
@@ -43,6 +44,9 @@ def head() -> str | None:
 
 def _upgrade(connection: Connection) -> tuple[str | None, str | None]:
     before = MigrationContext.configure(connection).get_current_revision()
+    if before is not None and before > (head() or ""):
+        # The next release has been here. Its schema serves this one as well: it expands, and contracts a release later.
+        return before, before
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -30,6 +30,11 @@ def handlers(
         )
         return Response(health, status_code=200 if healthy else 503, headers=_retry(ok=healthy))
 
+    # A restart would not bring the database back, so this route does not ask it.
+    @get("/livez", opt=PUBLIC)
+    async def livez() -> dict[str, str]:
+        return {"status": "ok"}
+
     @get("/readyz", opt=PUBLIC)
     async def readyz() -> Response[Readiness]:
         ready = await database_ready()
@@ -45,7 +50,7 @@ def handlers(
     async def prometheus() -> Response[bytes]:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return [healthz, readyz, prometheus]
+    return [healthz, livez, readyz, prometheus]
 
 
 def _retry(*, ok: bool) -> dict[str, str]:

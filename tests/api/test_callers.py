@@ -20,6 +20,7 @@ from tests.service import ADDRESS, Service, name
 SCOPES = ("check", "allocate", "registrar", "metrics", "admin")
 ROUTES: dict[str, set[str]] = {
     "GET /healthz": set(),
+    "GET /livez": set(),
     "GET /readyz": set(),
     "GET /metrics": {"metrics"},
     "GET /v1/check": {"check", "allocate"},

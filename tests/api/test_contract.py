@@ -715,7 +715,7 @@ def test_openapi_document_names_every_route(service: Service) -> None:
         "GET /v1/allocations/{fqdn}/events", "GET /v1/pools", "GET /v1/nameservers", "GET /v1/reserved",
         "GET /api/v1/pool/{domain}/check", "POST /api/v1/pool/{domain}/reserve", "POST /api/v1/pool/{domain}/commit",
         "DELETE /api/v1/pool/{domain}/release", "GET /api/v1/pool/{domain}/list", "GET /api/v1/reserved",
-        "GET /healthz", "GET /readyz", "GET /metrics",
+        "GET /healthz", "GET /livez", "GET /readyz", "GET /metrics",
     }  # fmt: skip
     assert expected <= found
 
