@@ -32,3 +32,4 @@ bench:
 lock: setup
 	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
+	.venv/bin/uv pip compile -q --group image --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.lock -o requirements-image.lock
