@@ -1,137 +1,182 @@
-"""The container of a rendered Deployment, run on this machine: its environment, files, user and read-only root.
+"""Containers of rendered pods, run on this machine as a node would run them.
 
-bubblewrap makes a root of its own, of this machine's libraries, the project and nothing else; setpriv takes user
-and capabilities away, as `securityContext` says. What the image holds is the business of the image's own tests.
+The root directory is this machine's programs, read-only, plus the mounts that the pod asks for; account,
+capabilities, environment and command are the pod's. Not isolated is the network: Services are lines in /etc/hosts,
+and a container's port is a port of 127.0.0.1.
 """
 
 import os
+import shlex
 import signal
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import pytest
 
-from tests.charts.rendered import ROOT
-from tests.eventually import eventually
-from tests.service import PDM
+PROGRAMS = ("pdns_server", "dnsdist", "psql", "promtool")
+_SHELL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-PYTHON = Path(os.path.realpath(sys.base_prefix))
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a container's root directory is mounted by root")
+
+Objects = list[dict[str, Any]]
+Secrets = dict[str, dict[str, str]]
 
 
 class Pod:
-    """One pod of a Deployment; `secrets` and `config_maps` are those of its namespace, `hosts` its names."""
+    """The only container of a pod's specification, to be run once or served.
+
+    `image` is what the container sees of this machine besides the system's programs.
+    """
 
     def __init__(
         self,
-        deployment: dict[str, Any],
         directory: Path,
-        secrets: dict[str, dict[str, str]],
-        config_maps: dict[str, dict[str, str]],
-        hosts: dict[str, str],
-    ) -> None:
-        self.spec = deployment["spec"]["template"]["spec"]
-        (self.container,) = self.spec["containers"]
-        self._directory = directory
-        self._secrets, self._config_maps = secrets, config_maps
-        self.log = directory / "pod.log"
-        (directory / "hosts").write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
-        port = self.container["ports"][0]["containerPort"]
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
+        spec: dict[str, Any],
+        objects: Objects,
+        secrets: Secrets,
+        services: list[str],
+        image: Sequence[Path] = (),
+    ):
+        self._image = image
+        (self._container,) = spec["containers"]
+        self._spec = spec
+        self._objects = objects
+        self._secrets = secrets
+        self._services = services
+        self.name = self._container["name"]
+        self.directory = directory / f"pod-{self.name}-{len(list(directory.iterdir()))}"
+        self.directory.mkdir(mode=0o755)
+        self.log = self.directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
 
-    def environment(self) -> dict[str, str]:
-        """The container's environment, with the image's PATH and the Secrets' values."""
-        found = {"PATH": "/usr/bin:/bin"}
-        for entry in self.container["env"]:
-            if "value" in entry:
-                found[entry["name"]] = entry["value"]
-            else:
-                reference = entry["valueFrom"]["secretKeyRef"]
-                found[entry["name"]] = self._secrets[reference["name"]][reference["key"]]
-        return found
+    def run(self, seconds: float = 30, *, arguments: list[str] | None = None) -> str:
+        """Run the container to its end and return what it says; it must succeed."""
+        self.start(arguments=arguments)
+        assert self.process is not None
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            status = -signal.SIGKILL
+        assert status == 0, f"{self.name} ended with {status}: {self.says()}"
+        return self.says()
 
-    def start(self) -> "Pod":
-        command = [*self._root(), "--", *self._as_user(), PDM, *self.container["args"]]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log)
-        eventually(lambda: self.answers("startupProbe"), 40, str(self.log))
+    def start(self, *, arguments: list[str] | None = None) -> "Pod":
+        """Start the container; `arguments` replace those of the container."""
+        container = self._container
+        command = [*container.get("command", []), *(container.get("args", []) if arguments is None else arguments)]
+        script = self.directory / "start.sh"
+        script.write_text("\n".join([*self._mounts(), self._execute(command)]))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-e", script],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         return self
 
-    def answers(self, probe: str) -> bool:
-        """Ask what a probe asks; True for an answer that the kubelet is content with."""
-        assert self.process.poll() is None, self.log.read_text()
-        path, seconds = self.container[probe]["httpGet"]["path"], self.container[probe]["timeoutSeconds"]
-        try:
-            return 200 <= self.client.get(path, timeout=seconds).status_code < 400
-        except httpx.HTTPError:
-            return False
+    def says(self) -> str:
+        return self.log.read_text(errors="replace")
 
-    def stop(self) -> int:
-        """Send SIGTERM after the preStop pause; return the exit code, within the grace that is left."""
-        pause = self.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        child = int(subprocess.check_output(["pgrep", "-P", str(self.process.pid)]).split()[0])
-        os.kill(child, signal.SIGTERM)
-        return self.process.wait(self.spec["terminationGracePeriodSeconds"] - pause)
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, seconds: float = 10) -> int:
+        """SIGTERM; return the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(seconds)
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.client.close()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
-    def _root(self) -> list[str]:
-        arguments = ["bwrap", "--die-with-parent", "--ro-bind", "/usr", "/usr"]
-        for name in ("bin", "lib", "lib64"):
-            arguments += ["--symlink", f"usr/{name}", f"/{name}"]
-        for path in (ROOT, PYTHON, Path("/etc/ssl")):
-            for parent in [*reversed(path.parents)][1:]:
-                arguments += ["--perms", "0755", "--dir", str(parent)]
-            arguments += ["--ro-bind", str(path), str(path)]
-        arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", f"{self._directory}/hosts", "/etc/hosts"]
-        volumes = {one["name"]: one for one in self.spec["volumes"]}
-        for mount in self.container["volumeMounts"]:
-            volume = volumes[mount["name"]]
-            if "emptyDir" in volume:
-                arguments += ["--perms", "1777", "--tmpfs", mount["mountPath"]]
+    # --- what the node does ----------------------------------------------------------------------
+
+    def _environment(self) -> dict[str, str]:
+        found = {"PATH": _SHELL_PATH}
+        for variable in self._container.get("env", []):
+            if "value" in variable:
+                found[variable["name"]] = variable["value"]
             else:
-                assert mount["readOnly"]
-                arguments += ["--ro-bind", str(self._volume(volume)), mount["mountPath"]]
-        if self.container["securityContext"]["readOnlyRootFilesystem"]:
-            arguments += ["--remount-ro", "/"]
-        return arguments
-
-    def _volume(self, volume: dict[str, Any]) -> Path:
-        """A directory with a volume's files, in their mode, of the pod's group."""
-        path = self._directory / volume["name"]
-        path.mkdir()
-        path.chmod(0o755)
-        source = volume.get("secret") or volume.get("configMap") or volume["projected"]
-        for name, text in self._files(volume).items():
-            (path / name).write_text(text)
-            (path / name).chmod(source.get("defaultMode", 0o644))
-            os.chown(path / name, 0, self.spec["securityContext"]["fsGroup"])
-        return path
-
-    def _files(self, volume: dict[str, Any]) -> dict[str, str]:
-        if "secret" in volume:
-            data = self._secrets[volume["secret"]["secretName"]]
-            return {item["path"]: data[item["key"]] for item in volume["secret"]["items"]}
-        if "configMap" in volume:
-            return self._config_maps[volume["configMap"]["name"]]
-        found = {}
-        for source in volume["projected"]["sources"]:
-            if "configMap" in source:
-                data = self._config_maps[source["configMap"]["name"]]
-                found |= {item["path"]: data[item["key"]] for item in source["configMap"]["items"]}
-            else:
-                found[source["serviceAccountToken"]["path"]] = "a token"
+                reference = variable["valueFrom"]["secretKeyRef"]
+                found[variable["name"]] = self._secrets[reference["name"]][reference["key"]]
         return found
 
-    def _as_user(self) -> list[str]:
-        pod, container = self.spec["securityContext"], self.container["securityContext"]
-        assert container["capabilities"] == {"drop": ["ALL"]}
-        assert container["allowPrivilegeEscalation"] is False
-        return [
-            "setpriv", f"--reuid={pod['runAsUser']}", f"--regid={pod['runAsGroup']}", f"--groups={pod['fsGroup']}",
-            "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all",
-        ]  # fmt: skip
+    def _files(self, volume: dict[str, Any]) -> dict[str, str]:
+        if "configMap" in volume:
+            (data,) = [
+                each["data"]
+                for each in self._objects
+                if each["kind"] == "ConfigMap" and each["metadata"]["name"] == volume["configMap"]["name"]
+            ]
+            return dict(data)
+        if "projected" in volume:
+            return {path: text for source in volume["projected"]["sources"] for path, text in self._projected(source)}
+        secret = self._secrets[volume["secret"]["secretName"]]
+        return {item["path"]: secret[item["key"]] for item in volume["secret"]["items"]}
+
+    def _projected(self, source: dict[str, Any]) -> list[tuple[str, str]]:
+        if "serviceAccountToken" in source:
+            return [(source["serviceAccountToken"]["path"], "token")]
+        data = self._secrets[source["configMap"]["name"]]  # made by the cluster, not by the chart
+        return [(item["path"], data[item["key"]]) for item in source["configMap"]["items"]]
+
+    def _mounts(self) -> list[str]:
+        """Return the shell lines that make the root directory."""
+        root = self.directory / "root"
+        root.mkdir(exist_ok=True)
+        (self.directory / "hosts").write_text("127.0.0.1 localhost " + " ".join(self._services) + "\n")
+        lines = [
+            f"mount -t tmpfs -o mode=755 tmpfs {root}",
+            f"cd {root}",
+            "mkdir -p usr proc dev etc var",
+            "for name in bin sbin lib lib64; do ln -s usr/$name $name; done",
+            "mount --bind /usr usr",
+            "mount -o remount,bind,ro usr",
+            "mount --rbind /dev dev",
+            "mount --rbind /proc proc",
+            *(
+                f"mkdir -p .{path}; mount --bind {path} .{path}; mount -o remount,bind,ro .{path}"
+                for path in self._image
+            ),
+            "cp /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache etc/",
+            f"cp {self.directory / 'hosts'} etc/hosts",
+        ]
+        volumes = {volume["name"]: volume for volume in self._spec.get("volumes", [])}
+        group = self._spec["securityContext"]["fsGroup"]
+        for mount in self._container.get("volumeMounts", []):
+            volume, target = volumes[mount["name"]], "." + mount["mountPath"]
+            lines += [f"mkdir -p {target}"]
+            if "emptyDir" in volume:
+                lines += [f"mount -t tmpfs -o mode=2777,gid={group} tmpfs {target}"]
+                continue
+            source = self.directory / mount["name"]
+            source.mkdir(exist_ok=True)
+            mode = next(iter(volume.get(kind) for kind in ("secret", "configMap", "projected") if kind in volume))
+            for name, text in self._files(volume).items():
+                (source / name).write_text(text)
+                (source / name).chmod(mode.get("defaultMode", 0o644))
+                os.chown(source / name, 0, group)
+            lines += [f"mount --bind {source} {target}"]
+            if mount.get("readOnly"):
+                lines += [f"mount -o remount,bind,ro {target}"]
+        if self._container["securityContext"]["readOnlyRootFilesystem"]:
+            lines += [f"mount -o remount,ro {root}"]
+        return lines
+
+    def _execute(self, command: list[str]) -> str:
+        account, security = self._spec["securityContext"], self._container["securityContext"]
+        options = [f"--reuid={account['runAsUser']}", f"--regid={account['runAsGroup']}"]
+        options += [f"--groups={account['fsGroup']}", "--pdeathsig=KILL"]
+        if "ALL" in security["capabilities"]["drop"]:
+            options += ["--bounding-set=-all", "--inh-caps=-all"]
+        if not security["allowPrivilegeEscalation"]:
+            options += ["--no-new-privs"]
+        return shlex.join(["exec", "chroot", str(self.directory / "root"), "setpriv", *options, "--", *command])

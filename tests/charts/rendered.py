@@ -30,7 +30,9 @@ def helm(version: str, *arguments: str | Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
-def render(chart: str, *values: Path, version: str = "4.1", release: str = "pdm", **settings: Any) -> list[dict[str, Any]]:
+def render(
+    chart: str, *values: Path, version: str = "4.1", release: str = "pdm", **settings: Any
+) -> list[dict[str, Any]]:
     """Return the objects of a chart in `charts/`; settings are `--set-json key=value`, `__` for a dot."""
     arguments: list[str | Path] = ["template", release, ROOT / "charts" / chart, "--namespace", "pdm"]
     for path in values:

@@ -26,7 +26,7 @@ import yaml
 
 from pdm_service.dev.postgres import with_connection
 from pdm_service.dev.servers import Postgres, free_port
-from tests.charts.powerdns_pod import PROGRAMS, Pod, needs_root
+from tests.charts.pod import PROGRAMS, Pod, needs_root
 from tests.charts.rendered import HELMS, ROOT, helm, needs_helm, one, problems, render
 from tests.dns_view import Api, ask, records, rrset
 from tests.eventually import eventually
