@@ -116,6 +116,7 @@ class Service:
             powerdns=self.powerdns,
             signals=self.signals,
             interval=settings.audit_interval,
+            keep_strays=settings.keep_strays,
             metrics=self.metrics,
         )
         self._ways_out: list[Http] = []

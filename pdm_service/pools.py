@@ -47,6 +47,7 @@ class PoolZones:
         powerdns: PowerDns,
         signals: Signals,
         interval: timedelta,
+        keep_strays: bool,
         metrics: Metrics,
     ) -> None:
         self._nameservers = nameservers
@@ -56,6 +57,7 @@ class PoolZones:
         self._powerdns = powerdns
         self._signals = signals
         self._interval = interval
+        self._keep_strays = keep_strays
         self._metrics = metrics
         self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
 
@@ -194,7 +196,9 @@ class PoolZones:
         child = await self._powerdns.zone(f"{fqdn}.", rrset=f"{fqdn}.")
         if child is not None and not child.account.startswith(zone.OWNER_PREFIX):
             return
-        if await self._worklist.condemn(fqdn, domain):
+        if self._keep_strays:
+            logs.event(_log, logging.WARNING, "stray delegation kept", {"fqdn": fqdn})
+        elif await self._worklist.condemn(fqdn, domain):
             self._metrics.drift()
             self._signals.work.set()
             logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})

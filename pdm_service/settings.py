@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reservation_ttl: timedelta
     reconcile_interval: timedelta
     audit_interval: timedelta
+    keep_strays: bool
+    """Whether delegations without an allocation are left alone: for the time after a restore of the database."""
     lease: timedelta
     """How long a publisher may work on a name before another takes it over."""
     drain: timedelta
@@ -143,6 +145,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "reservation_ttl": reader.get("PDM_RESERVATION_TTL", "30m", _duration),
         "reconcile_interval": reader.get("PDM_RECONCILE_INTERVAL", "5s", _duration),
         "audit_interval": reader.get("PDM_AUDIT_INTERVAL", "10m", _duration),
+        "keep_strays": reader.get("PDM_STRAY_DELEGATIONS", "remove", _keep),
         "lease": reader.get("PDM_LEASE", "15s", _lease),
         "drain": reader.get("PDM_DRAIN_TIMEOUT", "15s", _duration),
         "log_level": reader.get("PDM_LOG_LEVEL", "info", _log_level),
@@ -353,6 +356,10 @@ def _yes_or_no(text: str) -> bool:
         msg = "is yes or no"
         raise ValueError(msg)
     return text.lower() in {"yes", "true"}
+
+
+def _keep(text: str) -> bool:
+    return _one_of(("keep", "remove"))(text) == "keep"
 
 
 def _maybe_no_time(text: str) -> timedelta:
