@@ -20,7 +20,8 @@ async def migrate(database_url: str) -> tuple[str | None, str | None]:
     """Run the pending migrations under an advisory lock; return the revision before and after.
 
     A schema that is newer than this release is left as it is, so that a replica of the release before can start
-    during a rolling update, and a release can be rolled back. Raises what asyncpg raises when the database cannot be reached.
+    during a rolling update, and a release can be rolled back. Raises what asyncpg raises when the database cannot be
+    reached.
     """
     # The DSN is asyncpg's own to read, so that it means the same here as in the store.
     engine = create_async_engine(

@@ -14,13 +14,14 @@ def answers(host: str, port: str) -> None:
     question = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\2id\6server\0" + struct.pack("!2H", 16, 3)
     with socket.socket(family, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
-        for attempt in range(5):
+        for _ in range(5):
             client.sendto(question, address)
             try:
                 reply = client.recv(4096)
             except TimeoutError:
                 continue
-            assert reply[3] & 15 == 0 and reply[7] == 1, f"{host} answers {reply!r}"
+            if reply[3] & 15 or reply[7] != 1:
+                raise SystemExit(f"{host} answers {reply!r}")
             print(f"{host} answers")
             return
     raise SystemExit(f"{host} does not answer")
