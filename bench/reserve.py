@@ -60,7 +60,7 @@ def script() -> str:
     values = {
         1: f"({label} || '.{_POOL}')", 2: low, 3: high, 4: "'pool'", 5: f"'{_POOL}'", 6: label, 7: "NULL",
         8: "'30 minutes'", 9: digest, 10: "NULL", 11: "NULL", 12: digest, 13: "'api'",
-        14: "'0123456789abcdef0123456789abcdef'",
+        14: "'0123456789abcdef0123456789abcdef'", 15: "'local'", 16: "NULL",
     }  # fmt: skip
 
     def value(found: re.Match[str]) -> str:
