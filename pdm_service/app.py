@@ -75,7 +75,11 @@ class Service:
         self.metrics = Metrics()
         self.tracing = Tracing(settings.otlp_url)
         self.signals = Signals()
-        self._callers = Database(settings.database_url, settings.database_connections, self.metrics.database_failure)
+        # What callers ask for is found by an index. A plan that is made while a table is empty would go without, and be
+        # kept until the statistics are renewed: a minute or so in which a new deployment is many times slower.
+        self._callers = Database(
+            settings.database_url, settings.database_connections, self.metrics.database_failure, enable_seqscan="off"
+        )
         self._publishing = Database(
             settings.database_url, _PUBLISHER_CONNECTIONS, self.metrics.database_failure, synchronous_commit="off"
         )
