@@ -77,8 +77,13 @@ class Service:
         self.signals = Signals()
         # What callers ask for is found by an index. A plan that is made while a table is empty would go without, and be
         # kept until the statistics are renewed: a minute or so in which a new deployment is many times slower.
+        # What has to go without all the same is priced so high then that PostgreSQL would compile it each time.
         self._callers = Database(
-            settings.database_url, settings.database_connections, self.metrics.database_failure, enable_seqscan="off"
+            settings.database_url,
+            settings.database_connections,
+            self.metrics.database_failure,
+            enable_seqscan="off",
+            jit="off",
         )
         self._publishing = Database(
             settings.database_url, _PUBLISHER_CONNECTIONS, self.metrics.database_failure, synchronous_commit="off"
