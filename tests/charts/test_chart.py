@@ -198,7 +198,9 @@ def test_network_policy() -> None:
 
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     assert peers(rendered()) == [{"podSelector": {}}, monitoring]
-    assert len(peers(rendered(EVERYTHING))) == 3
+    crossplane = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "crossplane-system"}}}
+    assert peers(rendered(crossplane__enabled=True)) == [{"podSelector": {}}, monitoring, crossplane]
+    assert len(peers(rendered(EVERYTHING))) == 4
     # Peers for callers without a credential are of no effect where there are none.
     assert len(peers(rendered(networkPolicy__compatibilityFrom=[{"podSelector": {}}]))) == 2
     assert "NetworkPolicy" not in {each["kind"] for each in rendered(networkPolicy__enabled=False)}
