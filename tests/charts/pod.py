@@ -142,10 +142,6 @@ class Pod:
             "mount -o remount,bind,ro usr",
             "mount --rbind /dev dev",
             "mount --rbind /proc proc",
-            *(
-                f"mkdir -p .{path}; mount --bind {path} .{path}; mount -o remount,bind,ro .{path}"
-                for path in self._image
-            ),
             "cp /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache etc/",
             f"cp {self.directory / 'hosts'} etc/hosts",
         ]
@@ -167,6 +163,9 @@ class Pod:
             lines += [f"mount --bind {source} {target}"]
             if mount.get("readOnly"):
                 lines += [f"mount -o remount,bind,ro {target}"]
+        # Last, for what is seen of this machine may lie below a volume, such as /tmp.
+        for path in self._image:
+            lines += [f"mkdir -p .{path}; mount --bind {path} .{path}; mount -o remount,bind,ro .{path}"]
         if self._container["securityContext"]["readOnlyRootFilesystem"]:
             lines += [f"mount -o remount,ro {root}"]
         return lines

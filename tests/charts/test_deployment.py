@@ -27,7 +27,12 @@ from tests.service import ADDRESS, name
 PASSWORD = "p@ss:w/rd %?#$(PGHOST)'\""
 DEFAULTS = ROOT / "charts" / "pool-domain-manager" / "ci" / "defaults-values.yaml"
 CLUSTER = "pdm-pool-domain-manager-pg"
-IMAGE = (ROOT, Path(os.path.realpath(sys.base_prefix)), Path("/etc/ssl"))
+# Not the project's directory itself, which may be closed to other accounts.
+IMAGE = (
+    *(ROOT / part for part in (".venv", "pdm_service", "adapters", "migrations")),
+    Path(os.path.realpath(sys.base_prefix)),
+    Path("/etc/ssl"),
+)
 pytestmark = [needs_helm, needs_root]
 
 
