@@ -61,18 +61,26 @@ def put(document: dict[str, Any], path: str, value: Any) -> None:
 
 def taken(value: Any, patch: dict[str, Any], source: str) -> bool:
     """Tell whether a patch applies; an absent source ends the rendering where it is required."""
-    policy = patch.get("policy", {}).get("fromFieldPath", "Optional")
+    assert set(patch["policy"]) == {"fromFieldPath"}
+    policy = patch["policy"]["fromFieldPath"]
     assert value is not None or policy == "Optional", f"{source} is required"
     return value is not None
 
 
-def composed(composition: dict[str, Any], resource: dict[str, Any]) -> dict[str, Any]:
-    """The one composed resource of a Composition; refuses what it does not know."""
+def template_of(composition: dict[str, Any]) -> dict[str, Any]:
+    """The one template of a Composition; refuses what `composed` does not know."""
     (step,) = composition["spec"]["pipeline"]
-    assert step["input"]["apiVersion"] == "pt.fn.crossplane.io/v1beta1"
-    assert step["input"]["kind"] == "Resources"
-    (template,) = step["input"]["resources"]
+    what = step["input"]
+    assert set(what) == {"apiVersion", "kind", "resources"}
+    assert (what["apiVersion"], what["kind"]) == ("pt.fn.crossplane.io/v1beta1", "Resources")
+    (template,) = what["resources"]
     assert set(template) == {"name", "base", "patches", "readinessChecks"}
+    return dict(template)
+
+
+def composed(composition: dict[str, Any], resource: dict[str, Any]) -> dict[str, Any]:
+    """The one composed resource of a Composition; refuses what it does not know, which the Function would pass over."""
+    template = template_of(composition)
     made = json.loads(json.dumps(template["base"]))
     made["metadata"] = {"name": "composed"}
     for patch in template["patches"]:
@@ -87,6 +95,8 @@ def composed(composition: dict[str, Any], resource: dict[str, Any]) -> dict[str,
             combine = patch["combine"]
             assert set(combine) == {"strategy", "variables", "string"}
             assert combine["strategy"] == "string"
+            assert set(combine["string"]) == {"fmt"}
+            assert all(set(each) == {"fromFieldPath"} for each in combine["variables"])
             values = [look_up(resource, each["fromFieldPath"]) for each in combine["variables"]]
             if taken(None if None in values else values, patch, "a variable"):
                 assert combine["string"]["fmt"].count("%s") == combine["string"]["fmt"].count("%") == len(values)
@@ -99,7 +109,7 @@ def composed(composition: dict[str, Any], resource: dict[str, Any]) -> dict[str,
 def status_of(composition: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     """What the resource is told of its composed Request."""
     found: dict[str, Any] = {}
-    for patch in composition["spec"]["pipeline"][0]["input"]["resources"][0]["patches"]:
+    for patch in template_of(composition)["patches"]:
         if patch["type"] == "ToCompositeFieldPath":
             assert set(patch) == {"type", "fromFieldPath", "toFieldPath"}
             if (value := look_up(request, patch["fromFieldPath"])) is not None:
@@ -109,13 +119,15 @@ def status_of(composition: dict[str, Any], request: dict[str, Any]) -> dict[str,
 
 def is_ready(composition: dict[str, Any], request: dict[str, Any]) -> bool:
     """Tell whether all readiness checks hold of a Request."""
-    for check in composition["spec"]["pipeline"][0]["input"]["resources"][0]["readinessChecks"]:
+    for check in template_of(composition)["readinessChecks"]:
         if check["type"] == "MatchCondition":
             wanted = check["matchCondition"]
+            assert (set(check), set(wanted)) == ({"type", "matchCondition"}, {"type", "status"})
             conditions = {each["type"]: each["status"] for each in request["status"]["conditions"]}
             held = conditions.get(wanted["type"]) == wanted["status"]
         else:
             assert check["type"] == "MatchString"
+            assert set(check) == {"type", "fieldPath", "matchString"}
             held = look_up(request, check["fieldPath"]) == check["matchString"]
         if not held:
             return False
@@ -129,7 +141,8 @@ class Controller:
         self.service, self.composition, self.resource = service, composition, resource
         self.request: dict[str, Any] = {}
 
-    def send(self, action: str) -> httpx.Response:
+    def asked(self, action: str) -> tuple[str, str, str, dict[str, str]]:
+        """Method, path, body and headers of a mapping; the headers go with every call."""
         what = composed(self.composition, self.resource)["spec"]["forProvider"]
         (mapping,) = [each for each in what["mappings"] if each["action"] == action]
         seen = {"payload": {"baseUrl": what["payload"]["baseUrl"], "body": json.loads(what["payload"]["body"])}}
@@ -139,8 +152,12 @@ class Controller:
         assert "{{" not in url + body
         address = re.fullmatch(r"https?://[a-z0-9.:-]+(/v1/allocations/.*)", url)
         assert address, url
-        headers = {key: ",".join(values) for key, values in what["headers"].items()} if body else {}
-        return self.service.client.request(mapping["method"], address[1], content=body or None, headers=headers)
+        headers = {key: ",".join(values) for key, values in what["headers"].items()}
+        return mapping["method"], address[1], body, headers
+
+    def send(self, action: str) -> httpx.Response:
+        method, path, body, headers = self.asked(action)
+        return self.service.client.request(method, path, content=body or None, headers=headers)
 
     def reconcile(self) -> str:
         """One round: observe, then create or update if need be; return what was done."""
@@ -148,9 +165,7 @@ class Controller:
         done = "nothing"
         if seen.status_code // 100 != 2:
             done, seen = "CREATE", self.send("CREATE")
-        elif not contained(
-            json.loads(composed(self.composition, self.resource)["spec"]["forProvider"]["payload"]["body"]), seen.json()
-        ):
+        elif not contained(json.loads(self.asked("UPDATE")[2]), seen.json()):
             done, seen = "UPDATE", self.send("UPDATE")
         self.request = {
             "status": {
@@ -235,6 +250,7 @@ CLAIM = {
         ({"poolDomain": "omani.works"}, False),
         (CLAIM | {"subdomain": "a.b"}, False),
         (CLAIM | {"subdomain": "Omantel"}, False),
+        (CLAIM | {"subdomain": "1omantel"}, False),
         (CLAIM | {"subdomain": "a" * 64}, False),
         (CLAIM | {"createdBy": "{{ token:kube-system:token }}"}, False),
         (CLAIM | {"createdBy": "x" * 201}, False),
@@ -276,6 +292,7 @@ def test_composed_request_is_valid(generation: str) -> None:
     payload = request["spec"]["forProvider"]["payload"]
     assert payload["baseUrl"] == f"{at}/v1/allocations/omantel.omani.works?owner=tenants/omantel"
     assert json.loads(payload["body"]) == CLAIM
+    assert "authorization" not in json.dumps(request).lower()
 
 
 def test_resource_without_a_claim() -> None:
@@ -308,6 +325,11 @@ def test_life_of_a_resource(generation: str, service: Service, powerdns: PowerDN
         assert controller.reconcile() == "nothing"
         rtype = "AAAA" if ":" in address else "A"
         assert records(powerdns.dns_port, f"console.{subdomain}.{service.pool}", rtype) == [address]
+    del one_resource["spec"]["parameters"]["createdBy"]
+    assert controller.reconcile() == "nothing"
+    one_resource["spec"]["parameters"]["createdBy"] = ""
+    assert controller.reconcile() == "UPDATE"
+    assert controller.reconcile() == "nothing"
     assert controller.status()["state"] == "active"
     assert controller.send("REMOVE").status_code in {200, 202}
     eventually(lambda: controller.send("OBSERVE").status_code == 404, 15)
@@ -341,11 +363,31 @@ def test_not_ready_before_dns_is(service: Service, powerdns: PowerDNS) -> None:
     assert controller.status()["state"] == "publishing"
 
 
+def documented(kind: str) -> dict[str, Any]:
+    """The object of a kind that the document shows."""
+    text = (ROOT / "docs" / "crossplane.md").read_text()
+    shown = [yaml.safe_load(each) for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    return one([each for each in shown if "kind" in each], kind)
+
+
+@generations
+def test_documented_provider_config(generation: str) -> None:
+    """The ProviderConfig of the document, with v2's kind as its comments say, is valid and the one of the chart's defaults."""
+    shown = documented("ProviderConfig")
+    if generation == "v2":
+        shown |= {"apiVersion": "http.m.crossplane.io/v1alpha2", "kind": "ClusterProviderConfig"}
+    assert problems([shown]) == []
+    values = CI / "defaults-values.yaml"
+    composition = one(
+        render("pool-domain-manager", values, crossplane={"enabled": True, "apiGeneration": generation}), "Composition"
+    )
+    reference = composed(composition, resource(generation, **CLAIM))["spec"]["providerConfigRef"]
+    assert {"kind": "ProviderConfig", **reference} == {"kind": shown["kind"], "name": shown["metadata"]["name"]}
+
+
 @generations
 def test_documented_claim(generation: str) -> None:
     """The claim that the document shows passes the schema of both generations."""
-    text = (ROOT / "docs" / "crossplane.md").read_text()
-    (claim,) = [one for one in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)) if "kind" in one
-                and one["kind"] == "DynadotPoolAllocation"]  # fmt: skip
+    claim = documented("DynadotPoolAllocation")
     assert claim["apiVersion"] == "compose.openova.io/v1alpha1"
     jsonschema.Draft7Validator(schema_of(generation)).validate(claim)
