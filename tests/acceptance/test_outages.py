@@ -11,18 +11,9 @@ import pytest
 
 from pdm_service import migrate
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port
-from tests.conftest import new_powerdns
 from tests.dns_view import Api, records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, at_once, name
-
-
-@pytest.fixture
-def own_powerdns(directory: Path, postgres: Postgres) -> Iterator[PowerDNS]:
-    """A PowerDNS of one's own, to be killed at will."""
-    server = new_powerdns(directory, postgres)
-    yield server
-    server.stop()
 
 
 @pytest.fixture

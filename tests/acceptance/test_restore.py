@@ -1,12 +1,9 @@
 """One of the two databases restored to what it was a while ago: what is lost, and how both come together again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pdm_service.dev.servers import Postgres, PowerDNS
-from tests.conftest import new_powerdns
 from tests.dns_view import Api, records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, name
@@ -25,13 +22,6 @@ class Backup:
         self._postgres.drop_database(self._database)
         self._postgres.create_database(self._database, template=self._copy)
         self._postgres.drop_database(self._copy)
-
-
-@pytest.fixture
-def own_powerdns(directory: Path, postgres: Postgres) -> Iterator[PowerDNS]:
-    server = new_powerdns(directory, postgres)
-    yield server
-    server.stop()
 
 
 def strays(service: Service) -> set[str]:

@@ -51,6 +51,20 @@ def one(objects: list[dict[str, Any]], kind: str, name: str | None = None) -> di
     return found[0]
 
 
+def pod_spec(each: dict[str, Any]) -> dict[str, Any]:
+    """Return the specification of a Pod, or of the pods that an object makes."""
+    return each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
+
+
+def pods(objects: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the metadata and the specification of each kind of pod."""
+    owners = [each for each in objects if each["kind"] in {"Deployment", "Job", "Pod"}]
+    return [
+        (each["metadata"] if each["kind"] == "Pod" else each["spec"]["template"]["metadata"], pod_spec(each))
+        for each in owners
+    ]
+
+
 def problems(objects: list[dict[str, Any]]) -> list[str]:
     """Return what is wrong with objects by their own schemas, unknown fields included.
 

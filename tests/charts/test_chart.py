@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from tests.charts.rendered import HELMS, ROOT, helm, needs_helm, one, problems, 
 from tests.observability.test_files import ALERTS
 
 CHART = ROOT / "charts" / "pool-domain-manager"
-CI = sorted((CHART / "ci").glob("*.yaml"))
 DEFAULTS = CHART / "ci" / "defaults-values.yaml"
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 pytestmark = needs_helm
@@ -28,33 +26,6 @@ def rendered(path: Path = DEFAULTS, **settings: Any) -> list[dict[str, Any]]:
     return render("pool-domain-manager", path, **settings)
 
 
-def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
-        for each in objects
-        if each["kind"] in {"Pod", "Deployment", "Job"}
-    ]
-
-
-@pytest.mark.parametrize("version", HELMS)
-@pytest.mark.parametrize("path", CI, ids=lambda path: path.stem)
-def test_values_of_ci(path: Path, version: str) -> None:
-    """Each file of values passes a strict lint, and all objects are valid by their own schemas."""
-    done = helm(version, "lint", "--strict", CHART, "--values", path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    objects = render("pool-domain-manager", path, version=version)
-    assert problems(objects) == []
-    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects]
-    assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize("path", CI, ids=lambda path: path.stem)
-def test_rendering_is_always_the_same(path: Path) -> None:
-    """Both Helms render the same, twice: what GitOps compares does not change by itself."""
-    first, second, third = (render("pool-domain-manager", path, version=version) for version in (*HELMS, HELMS[0]))
-    assert first == second == third
-
-
 def test_a_misspelt_field_is_found() -> None:
     """The schemas refuse fields that do not exist, for core kinds and custom ones."""
     objects = rendered()
@@ -64,14 +35,6 @@ def test_a_misspelt_field_is_found() -> None:
     del container["readinesProbe"]
     one(objects, "Cluster")["spec"]["instancess"] = 3
     assert len(problems(objects)) == 1
-
-
-@pytest.mark.parametrize("name", ["pool-domain-manager", "powerdns"])
-def test_generated_files_are_of_these_values(name: str) -> None:
-    """Schema and README are what values.yaml makes."""
-    command = [sys.executable, "scripts/chart-docs", "--check", f"charts/{name}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("version", HELMS)
@@ -109,27 +72,6 @@ def test_wrong_values_are_refused(version: str, settings: list[str], told: str) 
     assert told in done.stderr
 
 
-@pytest.mark.parametrize("path", CI, ids=lambda path: path.stem)
-def test_pods_are_restricted(path: Path) -> None:
-    """Every container meets the Pod Security Standard "restricted", and has a read-only root besides.
-
-    https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
-    """
-    for spec in pod_specs(rendered(path)):
-        assert spec["automountServiceAccountToken"] is False
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["runAsUser"] > 0
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
-        assert all({"secret", "configMap", "emptyDir", "projected"} & set(volume) for volume in spec.get("volumes", ()))
-        for container in spec["containers"]:
-            context = container["securityContext"]
-            assert context["allowPrivilegeEscalation"] is False
-            assert context["capabilities"] == {"drop": ["ALL"]}
-            assert context["readOnlyRootFilesystem"] is True
-            assert {"requests", "limits"} <= set(container["resources"])
-
-
 def test_environment_is_of_settings_that_exist() -> None:
     """The program, or its driver of PostgreSQL, knows each variable that the chart sets."""
     known = set(re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings.py").read_text()))
@@ -137,12 +79,6 @@ def test_environment_is_of_settings_that_exist() -> None:
     (container,) = one(rendered(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
     found = {entry["name"] for entry in container["env"]}
     assert found - known - driver == {"HTTPS_PROXY"}
-
-
-def test_no_secret_is_rendered() -> None:
-    """The chart makes no Secret: what is secret is referred to."""
-    for path in CI:
-        assert not [each for each in rendered(path) if each["kind"] == "Secret"]
 
 
 def test_cluster_is_kept_and_wired() -> None:

@@ -50,6 +50,13 @@ def made_secrets(postgres: Postgres, powerdns: PowerDNS, authority: str) -> dict
     }  # fmt: skip
 
 
+def helm_test(directory: Path, objects: list[dict[str, Any]]) -> Pod:
+    """The pod of `helm test`, with the project's Python for the image's."""
+    spec = one(objects, "Pod")["spec"]
+    spec["containers"][0]["command"][0] = str(ROOT / ".venv" / "bin" / "python")
+    return Pod(directory, spec, objects, {}, [one(objects, "Service")["metadata"]["name"]], IMAGE)
+
+
 def port_is_free(port: int) -> bool:
     with socket.socket() as trial:
         return trial.connect_ex(("127.0.0.1", port)) != 0
@@ -110,6 +117,7 @@ def test_deployment_as_rendered(
         "pool-domain-manager", DEFAULTS, poolDomains=[pool], powerdns__url=powerdns.api_url,
         nameserverAddresses=[f"127.0.0.1:{powerdns.dns_port}"], networkPolicy__internet=False,
         auth__tokenReview=True, namePolicy__toml='platform = ["intranet"]', timing__preStopSeconds=0,
+        logLevel="debug",
     )  # fmt: skip
     spec = one(objects, "Deployment")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
@@ -143,7 +151,10 @@ def test_deployment_as_rendered(
         assert client.post("/v1/commit", json=body).status_code == 200
         assert records(powerdns.dns_port, held["fqdn"], "A") == [ADDRESS]
         assert client.get("/v1/pools", headers={"Authorization": "Bearer other"}).status_code == 401
+        assert '"ready":true' in helm_test(directory, objects).run()
         assert pod.stop(spec["terminationGracePeriodSeconds"]) == 0
+        with pytest.raises(AssertionError, match="Connection refused"):
+            helm_test(directory, objects).run()
         assert not [secret for secret in (PASSWORD, powerdns.api_key, "the-key") if secret in pod.says()]
     finally:
         pod.kill()
