@@ -9,8 +9,9 @@ from typing import Any
 import uvloop
 from litestar import Litestar, get
 
-from pdm_service import logs, server
+from pdm_service import server
 from pdm_service.settings import read
+from pdm_service.telemetry import logs
 
 
 @get("/v1/check")

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from adapters.all import registrars
 from adapters.base import Registrar
 from adapters.http import Http
-from pdm_service import __version__, callers, logs, policy
+from pdm_service import __version__, callers, policy
 from pdm_service.allocator import Allocator
 from pdm_service.api import allocations, compat, looking, operations, problems, v1
 from pdm_service.api import byo as byo_routes
@@ -33,7 +33,6 @@ from pdm_service.declared import Declared
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
-from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers
 from pdm_service.policy import Policy
 from pdm_service.pools import PoolZones
@@ -48,8 +47,10 @@ from pdm_service.settings import Nameserver, Settings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
 from pdm_service.survey import Surveyor
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
+from pdm_service.telemetry.tracing import Tracing
 from pdm_service.token_review import TokenReview
-from pdm_service.tracing import Tracing
 from pdm_service.trail import Trail
 from pdm_service.watch import Watch
 from pdm_service.watches import Watches

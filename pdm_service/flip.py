@@ -14,7 +14,7 @@ import msgspec
 
 from adapters import base
 from adapters.base import Ds, Follows, Pending, Registrar, SetsDs
-from pdm_service import logs, zone
+from pdm_service import zone
 from pdm_service.callers import Actor
 from pdm_service.changes import Change, Changes, Kind, UndoSheet
 from pdm_service.claims import Claims, Wish
@@ -35,6 +35,7 @@ from pdm_service.registrars import Asked, Registrars, ds_of, told
 from pdm_service.signals import Signals, until
 from pdm_service.store import Store
 from pdm_service.survey import Prepared, Registered, Survey, Surveyor
+from pdm_service.telemetry import logs
 from pdm_service.watch import Watch
 from pdm_service.wire import Finding
 

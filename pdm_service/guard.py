@@ -29,13 +29,13 @@ from adapters.base import (
     known,
     registrable,
 )
-from pdm_service import logs
 from pdm_service.errors import StoreUnavailable
-from pdm_service.metrics import Metrics
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.registrars import ds_of
 from pdm_service.registrations import Outcome, Registration, Registrations, State, Turn
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from random import uniform
 
 import msgspec
 
-from pdm_service import logs, names, zone
+from pdm_service import names, zone
 from pdm_service.errors import StoreUnavailable
-from pdm_service.metrics import Metrics
 from pdm_service.model import RRset
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
 from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)

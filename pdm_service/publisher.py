@@ -14,9 +14,8 @@ from time import monotonic
 import msgspec
 import tenacity
 
-from pdm_service import logs, zone
+from pdm_service import zone
 from pdm_service.errors import StoreUnavailable
-from pdm_service.metrics import Metrics
 from pdm_service.model import DnsState, Mode, State
 from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
 from pdm_service.parents import LeaseLost, ParentZone
@@ -28,7 +27,9 @@ from pdm_service.powerdns import (
     ZoneExists,
 )
 from pdm_service.signals import Signals, until
-from pdm_service.tracing import Tracing
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
+from pdm_service.telemetry.tracing import Tracing
 from pdm_service.worklist import Lease, Worklist
 
 _log = logging.getLogger(__name__)

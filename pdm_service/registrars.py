@@ -8,7 +8,8 @@ import msgspec
 
 from adapters import base
 from adapters.base import About, Applied, Ds, Registrar, SetsDs, Validation
-from pdm_service import errors, logs, names
+from pdm_service import errors, names
+from pdm_service.telemetry import logs
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar
 
-from pdm_service import logs
+from pdm_service.telemetry import logs
 
 T = TypeVar("T")
 

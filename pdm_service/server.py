@@ -8,9 +8,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pdm_service import logs, migrate
+from pdm_service import migrate
 from pdm_service.app import Service
 from pdm_service.settings import Settings
+from pdm_service.telemetry import logs
 
 HEADER_SECONDS = 10.0
 """How long the head of a request may take to arrive."""

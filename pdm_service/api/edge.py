@@ -8,11 +8,11 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from pdm_service import logs
 from pdm_service.api import problems
 from pdm_service.errors import PayloadTooLarge, PdmError, RequestTimeout, UnsupportedMediaType
-from pdm_service.metrics import Metrics
-from pdm_service.tracing import Tracing
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
+from pdm_service.telemetry.tracing import Tracing
 
 BODY_SECONDS = 8.0
 """How long a request's body may take to arrive."""

@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from pdm_service.api.access import METRICS, PUBLIC
 from pdm_service.api.problems import CALLED, told
-from pdm_service.metrics import Metrics
+from pdm_service.telemetry.metrics import Metrics
 from pdm_service.wire import Health, Readiness
 
 

@@ -5,9 +5,10 @@ from typing import Annotated, Protocol
 from litestar import Response
 from litestar.params import HeaderParameter
 
-from pdm_service import auth, logs
+from pdm_service import auth
 from pdm_service.callers import Actor
 from pdm_service.model import CHALLENGE_LABEL, Allocation, DnsState, Mode
+from pdm_service.telemetry import logs
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
 
 AllocationKey = Annotated[str | None, HeaderParameter(name="PDM-Allocation-Key", required=False)]

@@ -10,8 +10,9 @@ import asyncpg
 import click
 import uvloop
 
-from pdm_service import logs, migrate, server
+from pdm_service import migrate, server
 from pdm_service.settings import Settings, SettingsError, read
+from pdm_service.telemetry import logs
 
 _DATABASE_WAIT_SECONDS = 60
 _DATABASE_PAUSE_SECONDS = 1.0

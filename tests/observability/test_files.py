@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pdm_service.metrics import Metrics
+from pdm_service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pool-domain-manager"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pdm_service import logs
+from pdm_service.telemetry import logs
 
 LOUD = ("httpx", "httpcore", "httpcore.http11", "asyncio", "alembic.runtime", "sqlalchemy.engine", "uvicorn.error")
 
