@@ -8,7 +8,7 @@ from time import monotonic
 
 import msgspec
 
-from pdm_service import names, tokens
+from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import (
     Conflict,
@@ -25,14 +25,8 @@ from pdm_service.errors import (
     TokenMismatch,
     UnsupportedPool,
 )
-from pdm_service.model import (
-    Allocation,
-    DnsState,
-    Mode,
-    State,
-    refused_commit,
-    refused_hold,
-)
+from pdm_service.model import tokens
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
 from pdm_service.policy import Confusables, Policy
 from pdm_service.signals import Signals, until
 from pdm_service.store import Filter, Question, Reservation, Store

@@ -12,8 +12,8 @@ import msgspec
 from dns.message import Message
 
 from pdm_service import names
+from pdm_service.model.observation import ParentState, ParentView, ServerState
 from pdm_service.nameservers import NoAnswer
-from pdm_service.observation import ParentState, ParentView, ServerState
 
 _DIGESTS = ("SHA1", "SHA256", "SHA384")
 

@@ -13,7 +13,7 @@ from time import monotonic
 import msgspec
 
 from adapters.base import Validation
-from pdm_service import names, tokens
+from pdm_service import names
 from pdm_service.allocator import Allocator, Held, repeated
 from pdm_service.callers import BYO, Actor
 from pdm_service.claims import Claims, NewClaim, Wish
@@ -32,8 +32,9 @@ from pdm_service.errors import (
 )
 from pdm_service.flip import Flips, Order, registered_of
 from pdm_service.imports import imported
-from pdm_service.model import Allocation, DnsState, Mode, State, refused_commit, refused_hold
-from pdm_service.observation import OldRRset
+from pdm_service.model import tokens
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.model.observation import OldRRset
 from pdm_service.preflight import special_use
 from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store import Store

@@ -14,8 +14,8 @@ import msgspec
 
 from pdm_service.callers import Actor
 from pdm_service.database import Database
-from pdm_service.model import Allocation
-from pdm_service.observation import OldRRset
+from pdm_service.model.allocation import Allocation
+from pdm_service.model.observation import OldRRset
 from pdm_service.store import WORK_CHANNEL
 
 Kind = Literal["nameservers", "rollback", "ds", "ds-removal"]

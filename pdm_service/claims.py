@@ -17,7 +17,7 @@ from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
-from pdm_service.model import Allocation, Mode, Proof, RRset
+from pdm_service.model.allocation import Allocation, Mode, Proof, RRset
 from pdm_service.store import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
 
 KEPT = timedelta(days=7)

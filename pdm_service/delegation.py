@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from pdm_service.observation import Observation, ParentView, ServerView
+from pdm_service.model.observation import Observation, ParentView, ServerView
 from pdm_service.wire import Finding
 
 Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]

@@ -14,7 +14,6 @@ import msgspec
 
 from adapters import base
 from adapters.base import Ds, Follows, Pending, Registrar, SetsDs
-from pdm_service import zone
 from pdm_service.callers import Actor
 from pdm_service.changes import Change, Changes, Kind, UndoSheet
 from pdm_service.claims import Claims, Wish
@@ -27,7 +26,8 @@ from pdm_service.errors import (
 )
 from pdm_service.imports import imported
 from pdm_service.look import servers
-from pdm_service.model import Allocation, DnsState, Proof
+from pdm_service.model import zone
+from pdm_service.model.allocation import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.preflight import blocking
 from pdm_service.prober import Prober

@@ -14,8 +14,8 @@ import msgspec
 from dns.message import Message
 
 from pdm_service.answers import Zone, ds_in, ds_text, hosts, parent_view, rrsets, server_state, signing_ds
+from pdm_service.model.observation import Observation, ParentState, ParentView, ServerState, ServerView
 from pdm_service.nameservers import NoAnswer
-from pdm_service.observation import Observation, ParentState, ParentView, ServerState, ServerView
 from pdm_service.prober import MAX_ADDRESSES, MAX_SERVERS, Host, OutOfBudget, Round
 from pdm_service.settings import Nameserver
 

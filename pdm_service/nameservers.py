@@ -19,10 +19,10 @@ import dns.rdata
 import msgspec
 from dns.rdata import Rdata
 
-from pdm_service.model import RRset
+from pdm_service.model.allocation import RRset
+from pdm_service.model.zone import ADDRESS_TYPES, Wanted, canonical_names
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.settings import Nameserver
-from pdm_service.zone import ADDRESS_TYPES, Wanted, canonical_names
 
 QUERY_SECONDS = 1.0
 _TRIES = 2

@@ -22,7 +22,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from pdm_service import reserved, tokens
+from pdm_service import reserved
+from pdm_service.model import tokens
 
 Confusables = Literal["off", "warn", "refuse"]
 

@@ -8,9 +8,10 @@ from random import uniform
 
 import msgspec
 
-from pdm_service import names, zone
+from pdm_service import names
 from pdm_service.errors import StoreUnavailable
-from pdm_service.model import RRset
+from pdm_service.model import zone
+from pdm_service.model.allocation import RRset
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.signals import Signals

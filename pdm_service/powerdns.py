@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from pdm_service.model import RRset
-from pdm_service.zone import Observed
+from pdm_service.model.allocation import RRset
+from pdm_service.model.zone import Observed
 
 CALL_SECONDS = 5.0
 RECTIFY_SECONDS = 120.0

@@ -14,9 +14,9 @@ from time import monotonic
 import msgspec
 import tenacity
 
-from pdm_service import zone
 from pdm_service.errors import StoreUnavailable
-from pdm_service.model import DnsState, Mode, State
+from pdm_service.model import zone
+from pdm_service.model.allocation import DnsState, Mode, State
 from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
 from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import (

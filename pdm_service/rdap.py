@@ -12,7 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 import msgspec
 
-from pdm_service.observation import Registry
+from pdm_service.model.observation import Registry
 
 BOOTSTRAP = "https://data.iana.org/rdap/dns.json"
 _KEPT_SECONDS = 86400.0

@@ -23,7 +23,7 @@ from pdm_service.errors import (
     QuotaExceeded,
     StoreUnavailable,
 )
-from pdm_service.model import Allocation, DnsState, Mode, Needs, Proof, RRset, State
+from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, RRset, State
 from pdm_service.policy import Confusables
 from pdm_service.together import Together
 

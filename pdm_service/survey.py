@@ -8,9 +8,9 @@ from dns.message import Message
 
 from pdm_service import oldzone, preflight
 from pdm_service.claims import Claims
-from pdm_service.model import Allocation, Mode, Proof
+from pdm_service.model.allocation import Allocation, Mode, Proof
+from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.nameservers import NoAnswer
-from pdm_service.observation import OldZone, Registry, ServerView
 from pdm_service.prober import Prober, Round
 from pdm_service.rdap import Rdap
 from pdm_service.settings import Nameserver

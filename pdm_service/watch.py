@@ -21,8 +21,8 @@ from pdm_service.claims import Claims
 from pdm_service.delegation import Memory, Report
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
 from pdm_service.look import look, texts
-from pdm_service.model import CHALLENGE_LABEL, Proof
-from pdm_service.observation import Observation
+from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
+from pdm_service.model.observation import Observation
 from pdm_service.prober import ROUND_SECONDS, Prober, Round
 from pdm_service.signals import Signals, until
 from pdm_service.telemetry import logs

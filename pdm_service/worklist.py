@@ -19,7 +19,7 @@ import msgspec
 from pdm_service import names
 from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
-from pdm_service.model import Allocation
+from pdm_service.model.allocation import Allocation
 from pdm_service.store import COLUMNS, OUTCOME_CHANNEL, allocation_of
 
 if TYPE_CHECKING:

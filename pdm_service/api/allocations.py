@@ -14,7 +14,7 @@ from pdm_service.api.replies import AllocationKey, Tell, actor
 from pdm_service.api.v1 import released
 from pdm_service.byo import Byo
 from pdm_service.declared import Declared, owner_of
-from pdm_service.model import Allocation, State
+from pdm_service.model.allocation import Allocation, State
 from pdm_service.wire import AllocationReply, DeclareRequest, ReleaseRequest
 
 Owner = Annotated[str | None, QueryParameter(required=False)]

@@ -16,7 +16,7 @@ from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.api.v1 import SLOW_DOWN, address, checked
 from pdm_service.errors import InvalidBody, MissingAddress
-from pdm_service.model import State
+from pdm_service.model.allocation import State
 from pdm_service.policy import Policy
 from pdm_service.store import Filter
 from pdm_service.wire import (

@@ -7,7 +7,7 @@ from litestar.params import HeaderParameter
 
 from pdm_service import auth
 from pdm_service.callers import Actor
-from pdm_service.model import CHALLENGE_LABEL, Allocation, DnsState, Mode
+from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, DnsState, Mode
 from pdm_service.telemetry import logs
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
 

@@ -23,7 +23,7 @@ from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, 
 from pdm_service.byo import Byo, Commit
 from pdm_service.callers import Actor
 from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress
-from pdm_service.model import Allocation, Mode
+from pdm_service.model.allocation import Allocation, Mode
 from pdm_service.wire import (
     AllocationReply,
     CheckReply,

@@ -13,7 +13,8 @@ import msgspec
 from adapters.all import registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
-from pdm_service import migrate, nameservers, zone
+from pdm_service import migrate, nameservers
+from pdm_service.model import zone
 from pdm_service.nameservers import NoAnswer, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.registrars import told

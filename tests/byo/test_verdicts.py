@@ -8,7 +8,7 @@ import pytest
 
 from pdm_service.delegation import Memory, Report, judge
 from pdm_service.look import look as looked
-from pdm_service.observation import Observation
+from pdm_service.model.observation import Observation
 from pdm_service.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
 from pdm_service.settings import Nameserver
 from tests import faulty

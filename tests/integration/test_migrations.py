@@ -11,7 +11,7 @@ import pytest
 
 from pdm_service import migrate
 from pdm_service.dev.servers import Postgres
-from pdm_service.model import Allocation, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
 from tests.service import PDM
 
 REPLICAS = 4

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pdm_service import rdap
-from pdm_service.observation import Registry
+from pdm_service.model.observation import Registry
 from pdm_service.rdap import Rdap
 
 Reply = tuple[int, dict[str, str], bytes]

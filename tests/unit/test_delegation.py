@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pdm_service.delegation import Memory, Phase, Report, judge, pause, secure_from
-from pdm_service.observation import Observation, ParentView, ServerView
+from pdm_service.model.observation import Observation, ParentView, ServerView
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OLD, OURS = ("ns1.old.net", "ns2.old.net"), ("ns1.platform.net", "ns2.platform.net")

@@ -13,14 +13,7 @@ from pdm_service.errors import (
     ReservationExpired,
     TokenMismatch,
 )
-from pdm_service.model import (
-    Allocation,
-    DnsState,
-    Mode,
-    State,
-    refused_commit,
-    refused_hold,
-)
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
 
 ADDRESSES = ("192.0.2.1", "2001:db8::1")
 SOVEREIGN = "acme.omani.works"

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from pdm_service.delegation import Phase
-from pdm_service.model import Proof
-from pdm_service.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
+from pdm_service.model.allocation import Proof
+from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
 from pdm_service.preflight import Facts, allows, blocking, judge, special_use
 from pdm_service.wire import Finding
 

@@ -6,9 +6,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from pdm_service import zone
-from pdm_service.model import Allocation, DnsState, Mode, RRset, State
-from pdm_service.zone import Observed, Patch, Replace
+from pdm_service.model import zone
+from pdm_service.model.allocation import Allocation, DnsState, Mode, RRset, State
+from pdm_service.model.zone import Observed, Patch, Replace
 
 ID = UUID("11111111-2222-4333-8444-555555555555")
 HOSTS = ("ns1.platform.test", "ns2.platform.test")

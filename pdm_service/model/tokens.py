@@ -5,7 +5,7 @@ import hmac
 from uuid import UUID, uuid4
 
 from pdm_service.errors import InvalidFormat
-from pdm_service.model import Allocation
+from pdm_service.model.allocation import Allocation
 
 _KEY_LIMIT = 255
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import msgspec
 
-from pdm_service.model import Allocation, Mode, RRset
+from pdm_service.model.allocation import Allocation, Mode, RRset
 
 TTL_SECONDS = 300
 NEGATIVE_TTL_SECONDS = 60
