@@ -27,7 +27,7 @@ from pdm_service.errors import (
 )
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
-from pdm_service.policy import Confusables, Policy
+from pdm_service.names.policy import Confusables, Policy
 from pdm_service.signals import Signals, until
 from pdm_service.store import Filter, Question, Reservation, Store
 

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from adapters.all import registrars
 from adapters.base import Registrar
 from adapters.http import Http
-from pdm_service import __version__, callers, policy
+from pdm_service import __version__, callers
 from pdm_service.allocator import Allocator
 from pdm_service.api import allocations, compat, looking, operations, problems, v1
 from pdm_service.api import byo as byo_routes
@@ -33,8 +33,9 @@ from pdm_service.declared import Declared
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
+from pdm_service.names import policy
+from pdm_service.names.policy import Policy
 from pdm_service.nameservers import Nameservers
-from pdm_service.policy import Policy
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.prober import Prober

@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from adapters.all import NAMES, OVH_ENDPOINTS
-from pdm_service import callers, names, policy
+from pdm_service import callers, names
 from pdm_service.errors import InvalidFormat
-from pdm_service.policy import Confusables
+from pdm_service.names import policy
+from pdm_service.names.policy import Confusables
 from pdm_service.reread import content
 
 _MAX_POOL_DOMAIN = 180

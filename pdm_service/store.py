@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service import names, policy, quotas
+from pdm_service import names, quotas
 from pdm_service.callers import Actor
 from pdm_service.database import Database
 from pdm_service.errors import (
@@ -24,7 +24,8 @@ from pdm_service.errors import (
     StoreUnavailable,
 )
 from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, RRset, State
-from pdm_service.policy import Confusables
+from pdm_service.names import policy
+from pdm_service.names.policy import Confusables
 from pdm_service.together import Together
 
 if TYPE_CHECKING:

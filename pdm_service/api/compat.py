@@ -17,7 +17,7 @@ from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, 
 from pdm_service.api.v1 import SLOW_DOWN, address, checked
 from pdm_service.errors import InvalidBody, MissingAddress
 from pdm_service.model.allocation import State
-from pdm_service.policy import Policy
+from pdm_service.names.policy import Policy
 from pdm_service.store import Filter
 from pdm_service.wire import (
     AllocationReply,

@@ -19,7 +19,7 @@ from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor
 from pdm_service.errors import InvalidQuery, NotFound
 from pdm_service.guard import Guard
-from pdm_service.policy import Policy
+from pdm_service.names.policy import Policy
 from pdm_service.pools import PoolStatus
 from pdm_service.store import Filter, place_of
 from pdm_service.trail import Event, Trail

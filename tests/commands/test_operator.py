@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pdm_service import policy
+from pdm_service.names import policy
 from tests.conftest import new_powerdns
 from tests.eventually import eventually
 from tests.service import ADDRESS, PDM, Service, name

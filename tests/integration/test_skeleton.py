@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from pdm_service import policy
+from pdm_service.names import policy
 
 LABELS = [
     "omantel",

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from pdm_service import callers, policy, quotas
+from pdm_service import callers, quotas
 from pdm_service.callers import Quotas
+from pdm_service.names import policy
 from pdm_service.quotas import Usage
 
 

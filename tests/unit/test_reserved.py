@@ -4,8 +4,9 @@ from importlib.resources import files
 
 import pytest
 
-from pdm_service import names, reserved
+from pdm_service import names
 from pdm_service.errors import InvalidFormat
+from pdm_service.names import reserved
 
 WORDS = reserved.Words()
 KNOWN_TO_CLIENTS = [

@@ -22,8 +22,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from pdm_service import reserved
 from pdm_service.model import tokens
+from pdm_service.names import reserved
 
 Confusables = Literal["off", "warn", "refuse"]
 
