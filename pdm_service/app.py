@@ -23,8 +23,9 @@ from pdm_service.api import registrars as registrar_routes
 from pdm_service.api.access import Checks, declared, guards
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
-from pdm_service.auth import Gate
 from pdm_service.byo import Byo
+from pdm_service.callers.gate import Gate
+from pdm_service.callers.token_review import TokenReview
 from pdm_service.changes import Changes
 from pdm_service.claims import Claims
 from pdm_service.database import Database
@@ -51,7 +52,6 @@ from pdm_service.survey import Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
-from pdm_service.token_review import TokenReview
 from pdm_service.trail import Trail
 from pdm_service.watch import Watch
 from pdm_service.watches import Watches

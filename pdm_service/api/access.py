@@ -8,9 +8,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
-from pdm_service import auth
-from pdm_service.auth import Buckets, Gate
 from pdm_service.callers import ANONYMOUS, Client, Scope
+from pdm_service.callers import gate as auth
+from pdm_service.callers.gate import Buckets, Gate
 from pdm_service.telemetry import logs
 
 _KEY, _COMPAT = "scopes", "compat"

@@ -9,12 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import Scope
 
-from pdm_service import auth
 from pdm_service.allocator import Allocator
 from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.api.v1 import SLOW_DOWN, address, checked
+from pdm_service.callers import gate as auth
 from pdm_service.errors import InvalidBody, MissingAddress
 from pdm_service.model.allocation import State
 from pdm_service.names.policy import Policy

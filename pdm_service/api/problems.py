@@ -14,7 +14,7 @@ from litestar.plugins.problem_details import (
 )
 from msgspec import Struct
 
-from pdm_service.auth import CHALLENGE
+from pdm_service.callers.gate import CHALLENGE
 from pdm_service.errors import PdmError, PreflightBlocked, Unauthenticated, UnsupportedRegistrar
 from pdm_service.wire import Problem
 

@@ -5,8 +5,8 @@ from typing import Annotated, Protocol
 from litestar import Response
 from litestar.params import HeaderParameter
 
-from pdm_service import auth
 from pdm_service.callers import Actor
+from pdm_service.callers import gate as auth
 from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, DnsState, Mode
 from pdm_service.telemetry import logs
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus

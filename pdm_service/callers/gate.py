@@ -14,9 +14,9 @@ from time import monotonic
 
 from pdm_service import callers
 from pdm_service.callers import EVERYBODY, NOBODY, Client, Clients, Scope
+from pdm_service.callers.token_review import TokenReview
 from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
 from pdm_service.model import tokens
-from pdm_service.token_review import TokenReview
 
 CHALLENGE = 'Bearer realm="pdm", Basic realm="pdm", charset="UTF-8"'
 
