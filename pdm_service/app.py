@@ -44,8 +44,8 @@ from pdm_service.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
 from pdm_service.registrations import Registrations
-from pdm_service.reread import Reread
-from pdm_service.settings import Nameserver, Settings
+from pdm_service.settings.live_file import Reread
+from pdm_service.settings.settings import Nameserver, Settings
 from pdm_service.signals import Signals
 from pdm_service.store import Store
 from pdm_service.survey import Surveyor

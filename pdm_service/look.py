@@ -17,7 +17,7 @@ from pdm_service.answers import Zone, ds_in, ds_text, hosts, parent_view, rrsets
 from pdm_service.model.observation import Observation, ParentState, ParentView, ServerState, ServerView
 from pdm_service.nameservers import NoAnswer
 from pdm_service.prober import MAX_ADDRESSES, MAX_SERVERS, Host, OutOfBudget, Round
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 
 
 async def look(round_: Round, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:

@@ -22,7 +22,7 @@ from dns.rdata import Rdata
 from pdm_service.model.allocation import RRset
 from pdm_service.model.zone import ADDRESS_TYPES, Wanted, canonical_names
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 
 QUERY_SECONDS = 1.0
 _TRIES = 2

@@ -32,7 +32,7 @@ from pdm_service.answers import (
     zone_in,
 )
 from pdm_service.nameservers import NoAnswer
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.nameservers import NoAnswer
 from pdm_service.prober import Prober, Round
 from pdm_service.rdap import Rdap
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 from pdm_service.watch import Looked, Watch
 from pdm_service.wire import Finding
 

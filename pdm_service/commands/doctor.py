@@ -19,7 +19,7 @@ from pdm_service.model import zone
 from pdm_service.nameservers import NoAnswer, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.registrars import told
-from pdm_service.settings import Nameserver, Settings, SettingsError, read
+from pdm_service.settings.settings import Nameserver, Settings, SettingsError, read
 
 Verdict = Literal["ok", "warn", "fail"]
 

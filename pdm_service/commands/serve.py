@@ -11,7 +11,7 @@ import click
 import uvloop
 
 from pdm_service import migrate, server
-from pdm_service.settings import Settings, SettingsError, read
+from pdm_service.settings.settings import Settings, SettingsError, read
 from pdm_service.telemetry import logs
 
 _DATABASE_WAIT_SECONDS = 60

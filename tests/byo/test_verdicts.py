@@ -10,7 +10,7 @@ from pdm_service.delegation import Memory, Report, judge
 from pdm_service.look import look as looked
 from pdm_service.model.observation import Observation
 from pdm_service.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 from tests import faulty
 from tests.faulty import Faulty
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD_NAMES, Tree, Zones, rr, soa

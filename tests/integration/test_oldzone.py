@@ -7,7 +7,7 @@ import pytest
 
 from pdm_service.oldzone import questions, scan, transferable
 from pdm_service.prober import Prober
-from pdm_service.settings import Nameserver
+from pdm_service.settings.settings import Nameserver
 from tests import faulty
 from tests.faulty import Faulty
 from tests.tree import OLD_NAMES, Tree, rr

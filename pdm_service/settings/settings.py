@@ -15,7 +15,7 @@ from pdm_service import callers, names
 from pdm_service.errors import InvalidFormat
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
-from pdm_service.reread import content
+from pdm_service.settings.live_file import content
 
 _MAX_POOL_DOMAIN = 180
 _MAX_DURATION = timedelta(days=30)
