@@ -6,7 +6,7 @@ from statistics import mean, median
 from bench.measure import Effort, Line, progress
 from bench.stack import Load, Stack, pgbench_program
 from pdm_service import names
-from pdm_service.store import RESERVE
+from pdm_service.store.allocations import RESERVE
 
 _POOL = "reserve.test"
 _CONNECTIONS = 16

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pdm_service import migrate
 from pdm_service.dev.postgres import machine_programs, with_connection
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port, wait_until
+from pdm_service.store import migrate
 
 NAMESERVERS = ("ns1.platform.test", "ns2.platform.test")
 ADDRESS = "192.0.2.10"

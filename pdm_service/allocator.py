@@ -28,8 +28,8 @@ from pdm_service.errors import (
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
 from pdm_service.names.policy import Confusables, Policy
-from pdm_service.signals import Signals, until
-from pdm_service.store import Filter, Question, Reservation, Store
+from pdm_service.store.allocations import Filter, Question, Reservation, Store
+from pdm_service.store.signals import Signals, until
 
 OUTCOME_SECONDS = 8.0
 """How long a commit or release waits for DNS before it answers 202."""

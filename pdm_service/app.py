@@ -26,10 +26,6 @@ from pdm_service.api.replies import teller
 from pdm_service.byo import Byo
 from pdm_service.callers.gate import Gate
 from pdm_service.callers.token_review import TokenReview
-from pdm_service.changes import Changes
-from pdm_service.claims import Claims
-from pdm_service.database import Database
-from pdm_service.declarations import Declarations
 from pdm_service.declared import Declared
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
@@ -43,19 +39,23 @@ from pdm_service.prober import Prober
 from pdm_service.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
-from pdm_service.registrations import Registrations
 from pdm_service.settings.live_file import Reread
 from pdm_service.settings.settings import Nameserver, Settings
-from pdm_service.signals import Signals
-from pdm_service.store import Store
+from pdm_service.store.allocations import Store
+from pdm_service.store.claims import Claims
+from pdm_service.store.database import Database
+from pdm_service.store.declarations import Declarations
+from pdm_service.store.events import Trail
+from pdm_service.store.pool_registrations import Registrations
+from pdm_service.store.registrar_changes import Changes
+from pdm_service.store.signals import Signals
+from pdm_service.store.watches import Watches
+from pdm_service.store.worklist import Worklist
 from pdm_service.survey import Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
-from pdm_service.trail import Trail
 from pdm_service.watch import Watch
-from pdm_service.watches import Watches
-from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 

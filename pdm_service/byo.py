@@ -16,7 +16,6 @@ from adapters.base import Validation
 from pdm_service import names
 from pdm_service.allocator import Allocator, Held, repeated
 from pdm_service.callers import BYO, Actor
-from pdm_service.claims import Claims, NewClaim, Wish
 from pdm_service.errors import (
     AlreadyActive,
     ApiUnavailable,
@@ -37,7 +36,8 @@ from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refu
 from pdm_service.model.observation import OldRRset
 from pdm_service.preflight import special_use
 from pdm_service.registrars import Asked, Registrars, registrable
-from pdm_service.store import Store
+from pdm_service.store.allocations import Store
+from pdm_service.store.claims import Claims, NewClaim, Wish
 from pdm_service.survey import Surveyor
 from pdm_service.watch import Looked, Watch
 from pdm_service.wire import Finding

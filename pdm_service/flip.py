@@ -15,8 +15,6 @@ import msgspec
 from adapters import base
 from adapters.base import Ds, Follows, Pending, Registrar, SetsDs
 from pdm_service.callers import Actor
-from pdm_service.changes import Change, Changes, Kind, UndoSheet
-from pdm_service.claims import Claims, Wish
 from pdm_service.errors import (
     ChangeUnderWay,
     NotFound,
@@ -32,8 +30,10 @@ from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.preflight import blocking
 from pdm_service.prober import Prober
 from pdm_service.registrars import Asked, Registrars, ds_of, told
-from pdm_service.signals import Signals, until
-from pdm_service.store import Store
+from pdm_service.store.allocations import Store
+from pdm_service.store.claims import Claims, Wish
+from pdm_service.store.registrar_changes import Change, Changes, Kind, UndoSheet
+from pdm_service.store.signals import Signals, until
 from pdm_service.survey import Prepared, Registered, Survey, Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.watch import Watch

@@ -33,7 +33,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.registrars import ds_of
-from pdm_service.registrations import Outcome, Registration, Registrations, State, Turn
+from pdm_service.store.pool_registrations import Outcome, Registration, Registrations, State, Turn
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pdm_service.model.allocation import RRset
 from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
-from pdm_service.worklist import Lease, Worklist
+from pdm_service.store.worklist import Lease, Worklist
 
 _BATCH = 100
 _WRITER_SECONDS = 8.0

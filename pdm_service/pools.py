@@ -14,11 +14,11 @@ from pdm_service.model import zone
 from pdm_service.model.allocation import RRset
 from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
-from pdm_service.signals import Signals
-from pdm_service.store import Store
+from pdm_service.store.allocations import Store
+from pdm_service.store.signals import Signals
+from pdm_service.store.worklist import Worklist
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
-from pdm_service.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 _WRITER_SECONDS = 2 * RECTIFY_SECONDS

@@ -26,11 +26,11 @@ from pdm_service.powerdns import (
     Unavailable,
     ZoneExists,
 )
-from pdm_service.signals import Signals, until
+from pdm_service.store.signals import Signals, until
+from pdm_service.store.worklist import Lease, Worklist
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
-from pdm_service.worklist import Lease, Worklist
 
 _log = logging.getLogger(__name__)
 

@@ -16,18 +16,18 @@ import msgspec
 
 from pdm_service import delegation
 from pdm_service.callers import Actor
-from pdm_service.changes import Changes, Kind
-from pdm_service.claims import Claims
 from pdm_service.delegation import Memory, Report
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
 from pdm_service.look import look, texts
 from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
 from pdm_service.model.observation import Observation
 from pdm_service.prober import ROUND_SECONDS, Prober, Round
-from pdm_service.signals import Signals, until
+from pdm_service.store.claims import Claims
+from pdm_service.store.registrar_changes import Changes, Kind
+from pdm_service.store.signals import Signals, until
+from pdm_service.store.watches import Known, Turn, Watches
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
-from pdm_service.watches import Known, Turn, Watches
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pdm_service import migrate
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
+from pdm_service.store import migrate
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.service import Service

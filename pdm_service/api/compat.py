@@ -18,7 +18,7 @@ from pdm_service.callers import gate as auth
 from pdm_service.errors import InvalidBody, MissingAddress
 from pdm_service.model.allocation import State
 from pdm_service.names.policy import Policy
-from pdm_service.store import Filter
+from pdm_service.store.allocations import Filter
 from pdm_service.wire import (
     AllocationReply,
     CheckReply,

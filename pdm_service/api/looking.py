@@ -21,8 +21,8 @@ from pdm_service.errors import InvalidQuery, NotFound
 from pdm_service.guard import Guard
 from pdm_service.names.policy import Policy
 from pdm_service.pools import PoolStatus
-from pdm_service.store import Filter, place_of
-from pdm_service.trail import Event, Trail
+from pdm_service.store.allocations import Filter, place_of
+from pdm_service.store.events import Event, Trail
 from pdm_service.wire import (
     AllocationPage,
     Dnssec,

@@ -10,8 +10,9 @@ import asyncpg
 import click
 import uvloop
 
-from pdm_service import migrate, server
+from pdm_service import server
 from pdm_service.settings.settings import Settings, SettingsError, read
+from pdm_service.store import migrate
 from pdm_service.telemetry import logs
 
 _DATABASE_WAIT_SECONDS = 60

@@ -13,7 +13,7 @@ from prometheus_client import (
 )
 
 from pdm_service import __version__
-from pdm_service.worklist import Backlog
+from pdm_service.store.worklist import Backlog
 
 OUTCOMES = (
     "published",

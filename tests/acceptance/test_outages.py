@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pdm_service import migrate
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port
+from pdm_service.store import migrate
 from tests.dns_view import Api, records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, at_once, name

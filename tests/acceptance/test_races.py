@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from asyncpg.pool import PoolConnectionProxy
 
-from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
-from pdm_service.store import Store
+from pdm_service.store.allocations import Store
+from pdm_service.store.database import Database
 from tests.dns_view import Api, records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, at_once, name

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pdm_service import migrate
 from pdm_service.dev.servers import Postgres, PowerDNS
+from pdm_service.store import migrate
 from tests.dns_view import records
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service, name

@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone
 from pdm_service.model.allocation import Mode
 from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import PowerDns, Rejected
-from pdm_service.store import Reservation, Store
-from pdm_service.worklist import Lease, Worklist
+from pdm_service.store.allocations import Reservation, Store
+from pdm_service.store.database import Database
+from pdm_service.store.worklist import Lease, Worklist
 from tests.dns_view import Api
 from tests.service import NAMESERVERS, name
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from pdm_service.database import Database
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone as zone_rules
-from pdm_service.worklist import Worklist
+from pdm_service.store.database import Database
+from pdm_service.store.worklist import Worklist
 from tests.dns_view import Api, records, rrset
 from tests.eventually import eventually
 from tests.service import ADDRESS, NAMESERVERS, Service, name

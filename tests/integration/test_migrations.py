@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from pdm_service import migrate
 from pdm_service.dev.servers import Postgres
 from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
+from pdm_service.store import migrate
 from tests.service import PDM
 
 REPLICAS = 4

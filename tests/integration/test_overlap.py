@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model.allocation import Mode
-from pdm_service.store import Reservation, Store
+from pdm_service.store.allocations import Reservation, Store
+from pdm_service.store.database import Database
 from tests.eventually import eventually
 from tests.service import Service, name
 

@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from pdm_service import callers, quotas
+from pdm_service import callers
 from pdm_service.callers import Quotas
 from pdm_service.names import policy
-from pdm_service.quotas import Usage
+from pdm_service.store import quotas
+from pdm_service.store.quotas import Usage
 
 
 @pytest.mark.parametrize(

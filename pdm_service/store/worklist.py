@@ -17,10 +17,10 @@ import asyncpg
 import msgspec
 
 from pdm_service import names
-from pdm_service.database import Database
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model.allocation import Allocation
-from pdm_service.store import COLUMNS, OUTCOME_CHANNEL, allocation_of
+from pdm_service.store.allocations import COLUMNS, OUTCOME_CHANNEL, allocation_of
+from pdm_service.store.database import Database
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -12,8 +12,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service.database import Database
 from pdm_service.delegation import Memory, Report
+from pdm_service.store.database import Database
 
 T = TypeVar("T")
 

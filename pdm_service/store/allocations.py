@@ -13,9 +13,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service import names, quotas
+from pdm_service import names
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.errors import (
     Conflict,
     IdempotencyKeyReused,
@@ -26,7 +25,9 @@ from pdm_service.errors import (
 from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, RRset, State
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
-from pdm_service.together import Together
+from pdm_service.store import quotas
+from pdm_service.store.batching import Together
+from pdm_service.store.database import Database
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

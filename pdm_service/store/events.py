@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from pdm_service.database import Database
+from pdm_service.store.database import Database
 
 _COLUMNS: LiteralString = """
     id, xid::text::bigint AS xid, at, fqdn, allocation_id, action, actor, tenant, request_id, from_state, to_state,

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service.database import Database
+from pdm_service.store.database import Database
 
 State = Literal["unknown", "in-order", "changing", "failed"]
 _COLUMNS = "pool_domain, state, nameservers, ds, problem, checked_at, repaired_at"

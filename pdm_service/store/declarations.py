@@ -12,10 +12,10 @@ import msgspec
 
 from pdm_service import names
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model.allocation import Allocation
-from pdm_service.store import COLUMNS, QUARANTINED, WORK_CHANNEL, Question, Store, allocation_of
+from pdm_service.store.allocations import COLUMNS, QUARANTINED, WORK_CHANNEL, Question, Store, allocation_of
+from pdm_service.store.database import Database
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ import asyncpg
 import msgspec
 
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.model.allocation import Allocation
 from pdm_service.model.observation import OldRRset
-from pdm_service.store import WORK_CHANNEL
+from pdm_service.store.allocations import WORK_CHANNEL
+from pdm_service.store.database import Database
 
 Kind = Literal["nameservers", "rollback", "ds", "ds-removal"]
 Result = Literal["requested", "pending", "done", "failed"]

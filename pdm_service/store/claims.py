@@ -15,10 +15,10 @@ import msgspec
 
 from pdm_service import names
 from pdm_service.callers import Actor
-from pdm_service.database import Database
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
 from pdm_service.model.allocation import Allocation, Mode, Proof, RRset
-from pdm_service.store import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
+from pdm_service.store.allocations import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
+from pdm_service.store.database import Database
 
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import asyncpg
 
-from pdm_service.store import OUTCOME_CHANNEL, WORK_CHANNEL
+from pdm_service.store.allocations import OUTCOME_CHANNEL, WORK_CHANNEL
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5
