@@ -27,6 +27,8 @@ from pdm_service.byo import Byo
 from pdm_service.callers.gate import Gate
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.declared import Declared
+from pdm_service.delegations.prober import Prober
+from pdm_service.delegations.watch import Watch
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
@@ -35,7 +37,6 @@ from pdm_service.names.policy import Policy
 from pdm_service.nameservers import Nameservers
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.prober import Prober
 from pdm_service.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
@@ -55,7 +56,6 @@ from pdm_service.survey import Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
-from pdm_service.watch import Watch
 
 _log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from adapters.base import Validation
 from pdm_service import names
 from pdm_service.allocator import Allocator, Held, repeated
 from pdm_service.callers import BYO, Actor
+from pdm_service.delegations.watch import Looked, Watch
 from pdm_service.errors import (
     AlreadyActive,
     ApiUnavailable,
@@ -39,7 +40,6 @@ from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store.allocations import Store
 from pdm_service.store.claims import Claims, NewClaim, Wish
 from pdm_service.survey import Surveyor
-from pdm_service.watch import Looked, Watch
 from pdm_service.wire import Finding
 
 _LOOK_SECONDS = 6.0

@@ -7,14 +7,14 @@ import msgspec
 from dns.message import Message
 
 from pdm_service import oldzone, preflight
+from pdm_service.delegations.prober import Prober, Round
+from pdm_service.delegations.watch import Looked, Watch
 from pdm_service.model.allocation import Allocation, Mode, Proof
 from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.nameservers import NoAnswer
-from pdm_service.prober import Prober, Round
 from pdm_service.rdap import Rdap
 from pdm_service.settings.settings import Nameserver
 from pdm_service.store.claims import Claims
-from pdm_service.watch import Looked, Watch
 from pdm_service.wire import Finding
 
 _LOOK_SHARE = 0.6

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service.delegation import Memory, Report
+from pdm_service.delegations.verdict import Memory, Report
 from pdm_service.store.database import Database
 
 T = TypeVar("T")

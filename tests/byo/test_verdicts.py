@@ -6,10 +6,10 @@ from time import monotonic
 
 import pytest
 
-from pdm_service.delegation import Memory, Report, judge
-from pdm_service.look import look as looked
+from pdm_service.delegations.observe import look as looked
+from pdm_service.delegations.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
+from pdm_service.delegations.verdict import Memory, Report, judge
 from pdm_service.model.observation import Observation
-from pdm_service.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
 from pdm_service.settings.settings import Nameserver
 from tests import faulty
 from tests.faulty import Faulty

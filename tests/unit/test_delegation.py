@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pdm_service.delegation import Memory, Phase, Report, judge, pause, secure_from
+from pdm_service.delegations.verdict import Memory, Phase, Report, judge, pause, secure_from
 from pdm_service.model.observation import Observation, ParentView, ServerView
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -25,12 +25,7 @@ import msgspec
 from dns.message import Message
 
 from adapters.base import registrable
-from pdm_service.answers import (
-    Missing,
-    Zone,
-    rrsets,
-    zone_in,
-)
+from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
 from pdm_service.nameservers import NoAnswer
 from pdm_service.settings.settings import Nameserver
 
