@@ -34,10 +34,10 @@ from pdm_service.flip import Flips
 from pdm_service.guard import Guard, GuardPace
 from pdm_service.names import policy
 from pdm_service.names.policy import Policy
-from pdm_service.nameservers import Nameservers
 from pdm_service.pools import PoolZones
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.publisher import Pace, Publisher
+from pdm_service.publisher.nameservers import Nameservers
+from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
 from pdm_service.settings.live_file import Reread

@@ -30,8 +30,8 @@ from adapters.base import (
     registrable,
 )
 from pdm_service.errors import StoreUnavailable
-from pdm_service.nameservers import Nameservers, NotSeen
 from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.registrars import ds_of
 from pdm_service.store.pool_registrations import Outcome, Registration, Registrations, State, Turn
 from pdm_service.telemetry import logs

@@ -19,7 +19,7 @@ import dns.rrset
 from dns.message import Message
 
 from pdm_service.model.observation import OldRRset, OldZone
-from pdm_service.nameservers import NoAnswer
+from pdm_service.publisher.nameservers import NoAnswer
 
 Ask = Callable[[str, str, str], Awaitable[Message]]
 """Asks an address for a name and a type; raises NoAnswer."""

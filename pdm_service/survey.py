@@ -11,7 +11,7 @@ from pdm_service.delegations.prober import Prober, Round
 from pdm_service.delegations.watch import Looked, Watch
 from pdm_service.model.allocation import Allocation, Mode, Proof
 from pdm_service.model.observation import OldZone, Registry, ServerView
-from pdm_service.nameservers import NoAnswer
+from pdm_service.publisher.nameservers import NoAnswer
 from pdm_service.rdap import Rdap
 from pdm_service.settings.settings import Nameserver
 from pdm_service.store.claims import Claims

@@ -26,7 +26,7 @@ from dns.message import Message
 
 from adapters.base import registrable
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
-from pdm_service.nameservers import NoAnswer
+from pdm_service.publisher.nameservers import NoAnswer
 from pdm_service.settings.settings import Nameserver
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from pdm_service.callers import Actor
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone
 from pdm_service.model.allocation import Mode
-from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import PowerDns, Rejected
+from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
 from pdm_service.store.allocations import Reservation, Store
 from pdm_service.store.database import Database
 from pdm_service.store.worklist import Lease, Worklist

@@ -17,8 +17,6 @@ import tenacity
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
 from pdm_service.model.allocation import DnsState, Mode, State
-from pdm_service.nameservers import Nameservers, NoAnswer, NotSeen
-from pdm_service.parents import LeaseLost, ParentZone
 from pdm_service.powerdns import (
     PowerDns,
     PowerDnsError,
@@ -26,6 +24,8 @@ from pdm_service.powerdns import (
     Unavailable,
     ZoneExists,
 )
+from pdm_service.publisher.nameservers import Nameservers, NoAnswer, NotSeen
+from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
 from pdm_service.store.signals import Signals, until
 from pdm_service.store.worklist import Lease, Worklist
 from pdm_service.telemetry import logs
