@@ -31,10 +31,10 @@ from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import StoreUnavailable
 from pdm_service.flip import Flips
-from pdm_service.guard import Guard, GuardPace
 from pdm_service.names import policy
 from pdm_service.names.policy import Policy
-from pdm_service.pools import PoolZones
+from pdm_service.pools.registration import Guard, GuardPace
+from pdm_service.pools.zones import PoolZones
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.nameservers import Nameservers
 from pdm_service.publisher.publisher import Pace, Publisher

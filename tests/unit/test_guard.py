@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.base import Ds
-from pdm_service.guard import Seen, SetDs, SetNameservers, plan
+from pdm_service.pools.registration import Seen, SetDs, SetNameservers, plan
 
 OURS, THEIRS = ("ns1.platform.test", "ns2.platform.test"), ("ns1.old.test", "ns2.old.test")
 A, B, C = (Ds(tag, 13, 2, f"{tag:064x}") for tag in (1, 2, 3))
