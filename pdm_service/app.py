@@ -16,21 +16,23 @@ from adapters.all import registrars
 from adapters.base import Registrar
 from adapters.http import Http
 from pdm_service import __version__, callers
-from pdm_service.allocator import Allocator
+from pdm_service.allocator.customer_domains import Byo
+from pdm_service.allocator.declared import Declared
+from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api import allocations, compat, looking, operations, problems, v1
 from pdm_service.api import byo as byo_routes
 from pdm_service.api import registrars as registrar_routes
 from pdm_service.api.access import Checks, declared, guards
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
-from pdm_service.byo import Byo
+from pdm_service.byo.flip import Flips
+from pdm_service.byo.rdap import Rdap
+from pdm_service.byo.survey import Surveyor
 from pdm_service.callers.gate import Gate
 from pdm_service.callers.token_review import TokenReview
-from pdm_service.declared import Declared
 from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import StoreUnavailable
-from pdm_service.flip import Flips
 from pdm_service.names import policy
 from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard, GuardPace
@@ -38,7 +40,6 @@ from pdm_service.pools.zones import PoolZones
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.nameservers import Nameservers
 from pdm_service.publisher.publisher import Pace, Publisher
-from pdm_service.rdap import Rdap
 from pdm_service.registrars import Registrars
 from pdm_service.settings.live_file import Reread
 from pdm_service.settings.settings import Nameserver, Settings
@@ -52,7 +53,6 @@ from pdm_service.store.registrar_changes import Changes
 from pdm_service.store.signals import Signals
 from pdm_service.store.watches import Watches
 from pdm_service.store.worklist import Worklist
-from pdm_service.survey import Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing

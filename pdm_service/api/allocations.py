@@ -7,13 +7,13 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names
-from pdm_service.allocator import Allocator
+from pdm_service.allocator.customer_domains import Byo
+from pdm_service.allocator.declared import Declared, owner_of
+from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, Tell, actor
 from pdm_service.api.v1 import released
-from pdm_service.byo import Byo
-from pdm_service.declared import Declared, owner_of
 from pdm_service.model.allocation import Allocation, State
 from pdm_service.wire import AllocationReply, DeclareRequest, ReleaseRequest
 

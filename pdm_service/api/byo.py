@@ -7,10 +7,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names
+from pdm_service.allocator.customer_domains import Byo
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor, committed
-from pdm_service.byo import Byo
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import NoUndoSheet
 from pdm_service.model.observation import OldRRset, ParentView, ServerView

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import Scope
 
-from pdm_service.allocator import Allocator
+from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
 from pdm_service import names
-from pdm_service.allocator import Allocator
+from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api.access import ADMIN, ALLOCATE, CHECK
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor

@@ -16,11 +16,11 @@ from litestar.types import Scope
 from msgspec.json import Encoder
 
 from pdm_service import names
-from pdm_service.allocator import Allocator, Held, Verdict
+from pdm_service.allocator.customer_domains import Byo, Commit
+from pdm_service.allocator.pool_names import Allocator, Held, Verdict
 from pdm_service.api.access import ALLOCATE, CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
-from pdm_service.byo import Byo, Commit
 from pdm_service.callers import Actor
 from pdm_service.callers import gate as auth
 from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dns.message
 import pytest
 
+from pdm_service.byo.old_zone import questions, scan, transferable
 from pdm_service.delegations.prober import Prober
-from pdm_service.oldzone import questions, scan, transferable
 from pdm_service.settings.settings import Nameserver
 from tests import faulty
 from tests.faulty import Faulty

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pdm_service import rdap
+from pdm_service.byo import rdap
+from pdm_service.byo.rdap import Rdap
 from pdm_service.model.observation import Registry
-from pdm_service.rdap import Rdap
 
 Reply = tuple[int, dict[str, str], bytes]
 FULL = {

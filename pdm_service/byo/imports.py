@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pdm_service import names
+from pdm_service.byo.preflight import allows
 from pdm_service.errors import InvalidFormat
 from pdm_service.model.allocation import RRset
 from pdm_service.model.observation import OldRRset, OldZone
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
-from pdm_service.preflight import allows
 
 _MAX_TTL = 3600
 _NEVER = {"SOA", "DS", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY"}

@@ -6,13 +6,14 @@ from time import monotonic
 import msgspec
 from dns.message import Message
 
-from pdm_service import oldzone, preflight
+from pdm_service.byo import old_zone as oldzone
+from pdm_service.byo import preflight
+from pdm_service.byo.rdap import Rdap
 from pdm_service.delegations.prober import Prober, Round
 from pdm_service.delegations.watch import Looked, Watch
 from pdm_service.model.allocation import Allocation, Mode, Proof
 from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.publisher.nameservers import NoAnswer
-from pdm_service.rdap import Rdap
 from pdm_service.settings.settings import Nameserver
 from pdm_service.store.claims import Claims
 from pdm_service.wire import Finding

@@ -14,7 +14,11 @@ import msgspec
 
 from adapters.base import Validation
 from pdm_service import names
-from pdm_service.allocator import Allocator, Held, repeated
+from pdm_service.allocator.pool_names import Allocator, Held, repeated
+from pdm_service.byo.flip import Flips, Order, registered_of
+from pdm_service.byo.imports import imported
+from pdm_service.byo.preflight import special_use
+from pdm_service.byo.survey import Surveyor
 from pdm_service.callers import BYO, Actor
 from pdm_service.delegations.watch import Looked, Watch
 from pdm_service.errors import (
@@ -30,16 +34,12 @@ from pdm_service.errors import (
     StillDelegated,
     TokenMismatch,
 )
-from pdm_service.flip import Flips, Order, registered_of
-from pdm_service.imports import imported
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
 from pdm_service.model.observation import OldRRset
-from pdm_service.preflight import special_use
 from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store.allocations import Store
 from pdm_service.store.claims import Claims, NewClaim, Wish
-from pdm_service.survey import Surveyor
 from pdm_service.wire import Finding
 
 _LOOK_SECONDS = 6.0

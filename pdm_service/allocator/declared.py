@@ -4,7 +4,7 @@ What was asked for is told verbatim, so nothing is normalised: a value that is n
 """
 
 from pdm_service import names
-from pdm_service.allocator import Allocator
+from pdm_service.allocator.pool_names import Allocator
 from pdm_service.callers import Actor
 from pdm_service.errors import AlreadyActive, Conflict, InvalidAddress, InvalidText, NotCanonical, UnsupportedPool
 from pdm_service.model.allocation import Allocation, State

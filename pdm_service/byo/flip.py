@@ -14,6 +14,9 @@ import msgspec
 
 from adapters import base
 from adapters.base import Ds, Follows, Pending, Registrar, SetsDs
+from pdm_service.byo.imports import imported
+from pdm_service.byo.preflight import blocking
+from pdm_service.byo.survey import Prepared, Registered, Survey, Surveyor
 from pdm_service.callers import Actor
 from pdm_service.delegations.observe import servers
 from pdm_service.delegations.prober import Prober
@@ -25,17 +28,14 @@ from pdm_service.errors import (
     PreflightBlocked,
     UnsupportedOperation,
 )
-from pdm_service.imports import imported
 from pdm_service.model import zone
 from pdm_service.model.allocation import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.preflight import blocking
 from pdm_service.registrars import Asked, Registrars, ds_of, told
 from pdm_service.store.allocations import Store
 from pdm_service.store.claims import Claims, Wish
 from pdm_service.store.registrar_changes import Change, Changes, Kind, UndoSheet
 from pdm_service.store.signals import Signals, until
-from pdm_service.survey import Prepared, Registered, Survey, Surveyor
 from pdm_service.telemetry import logs
 from pdm_service.wire import Finding
 
