@@ -19,9 +19,12 @@ from pdm_service import __version__, callers
 from pdm_service.allocator.customer_domains import Byo
 from pdm_service.allocator.declared import Declared
 from pdm_service.allocator.pool_names import Allocator
-from pdm_service.api import allocations, compat, looking, operations, problems, v1
-from pdm_service.api import byo as byo_routes
+from pdm_service.api import allocations, compat, problems
+from pdm_service.api import domains as byo_routes
+from pdm_service.api import health as operations
+from pdm_service.api import lists as looking
 from pdm_service.api import registrars as registrar_routes
+from pdm_service.api import verbs as v1
 from pdm_service.api.access import Checks, declared, guards
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller

@@ -13,7 +13,7 @@ from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, Tell, actor
-from pdm_service.api.v1 import released
+from pdm_service.api.verbs import released
 from pdm_service.model.allocation import Allocation, State
 from pdm_service.wire import AllocationReply, DeclareRequest, ReleaseRequest
 

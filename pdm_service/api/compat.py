@@ -13,7 +13,7 @@ from pdm_service.allocator.pool_names import Allocator
 from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
-from pdm_service.api.v1 import SLOW_DOWN, address, checked
+from pdm_service.api.verbs import SLOW_DOWN, address, checked
 from pdm_service.callers import gate as auth
 from pdm_service.errors import InvalidBody, MissingAddress
 from pdm_service.model.allocation import State

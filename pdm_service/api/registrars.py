@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody
 from adapters.base import About, Validation
 from pdm_service.allocator.customer_domains import Byo
 from pdm_service.api.access import CHECK, REGISTRAR
-from pdm_service.api.byo import rrsets
+from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, told
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
