@@ -10,7 +10,7 @@ import uvloop
 from litestar import Litestar, get
 
 from pdm_service import server
-from pdm_service.settings.settings import read
+from pdm_service.settings import read
 from pdm_service.telemetry import logs
 
 

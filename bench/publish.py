@@ -16,7 +16,7 @@ from bench.measure import Effort, Line, progress
 from bench.stack import ADDRESS, NAMESERVERS, Stack
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone
-from pdm_service.model.allocation import RRset
+from pdm_service.model.records import RRset
 from pdm_service.powerdns import _change, _words
 
 _POOL = "publish.test"

@@ -36,6 +36,7 @@ from pdm_service.callers.token_review import TokenReview
 from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import StoreUnavailable
+from pdm_service.model.records import Nameserver
 from pdm_service.names import policy
 from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard, GuardPace
@@ -44,8 +45,8 @@ from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.nameservers import Nameservers
 from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.registrars import Registrars
+from pdm_service.settings import Settings
 from pdm_service.settings.live_file import Reread
-from pdm_service.settings.settings import Nameserver, Settings
 from pdm_service.store.allocations import Store
 from pdm_service.store.claims import Claims
 from pdm_service.store.database import Database

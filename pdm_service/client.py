@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 
 from pdm_service import errors
 from pdm_service.errors import NotFound, PdmError, StoreUnavailable
+from pdm_service.findings import Finding
 from pdm_service.wire import (
     AllocationPage,
     AllocationReply,
@@ -29,7 +30,6 @@ from pdm_service.wire import (
     DelegationReply,
     EventPage,
     EventReply,
-    Finding,
     NameserversReply,
     PoolReply,
     PoolsReply,

@@ -34,7 +34,7 @@ The codes are part of the wire contract; `api/problems.py` alone turns them into
 
 from typing import ClassVar
 
-from pdm_service.wire import Finding
+from pdm_service.findings import Finding
 
 
 class PdmError(Exception):

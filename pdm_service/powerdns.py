@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from pdm_service.model.allocation import RRset
+from pdm_service.model.records import RRset
 from pdm_service.model.zone import Observed
 
 CALL_SECONDS = 5.0

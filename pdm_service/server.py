@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pdm_service.app import Service
-from pdm_service.settings.settings import Settings
+from pdm_service.settings import Settings
 from pdm_service.store import migrate
 from pdm_service.telemetry import logs
 

@@ -1,1 +1,1 @@
-"""."""
+"""The verbs: what callers may do with names."""

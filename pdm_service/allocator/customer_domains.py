@@ -15,6 +15,7 @@ import msgspec
 from adapters.base import Validation
 from pdm_service import names
 from pdm_service.allocator.pool_names import Allocator, Held, repeated
+from pdm_service.allocator.refusals import refused_commit, refused_hold
 from pdm_service.byo.flip import Flips, Order, registered_of
 from pdm_service.byo.imports import imported
 from pdm_service.byo.preflight import special_use
@@ -34,13 +35,13 @@ from pdm_service.errors import (
     StillDelegated,
     TokenMismatch,
 )
+from pdm_service.findings import Finding
 from pdm_service.model import tokens
-from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State
 from pdm_service.model.observation import OldRRset
 from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store.allocations import Store
 from pdm_service.store.claims import Claims, NewClaim, Wish
-from pdm_service.wire import Finding
 
 _LOOK_SECONDS = 6.0
 _SURVEY_SECONDS = 5.0

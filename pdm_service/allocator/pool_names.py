@@ -9,6 +9,7 @@ from time import monotonic
 import msgspec
 
 from pdm_service import names
+from pdm_service.allocator.refusals import refused_commit, refused_hold
 from pdm_service.callers import Actor
 from pdm_service.errors import (
     Conflict,
@@ -26,7 +27,7 @@ from pdm_service.errors import (
     UnsupportedPool,
 )
 from pdm_service.model import tokens
-from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State
 from pdm_service.names.policy import Confusables, Policy
 from pdm_service.store.allocations import Filter, Question, Reservation, Store
 from pdm_service.store.signals import Signals, until

@@ -13,10 +13,9 @@ from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor, committed
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import NoUndoSheet
-from pdm_service.model.observation import OldRRset, ParentView, ServerView
+from pdm_service.model.observation import Known, OldRRset, ParentView, ServerView
 from pdm_service.store.allocations import Store
 from pdm_service.store.registrar_changes import Changes
-from pdm_service.store.watches import Known
 from pdm_service.wire import (
     AllocationReply,
     DelegationReply,

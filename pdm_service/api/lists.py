@@ -18,11 +18,12 @@ from pdm_service.api.access import ADMIN, ALLOCATE, CHECK
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor
 from pdm_service.errors import InvalidQuery, NotFound
+from pdm_service.model.event import Event
 from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard
 from pdm_service.pools.zones import PoolStatus
 from pdm_service.store.allocations import Filter, place_of
-from pdm_service.store.events import Event, Trail
+from pdm_service.store.events import Trail
 from pdm_service.wire import (
     AllocationPage,
     Dnssec,

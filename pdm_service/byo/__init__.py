@@ -1,1 +1,1 @@
-"""."""
+"""A customer's domain moves to the platform, and back."""

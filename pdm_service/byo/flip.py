@@ -28,6 +28,7 @@ from pdm_service.errors import (
     PreflightBlocked,
     UnsupportedOperation,
 )
+from pdm_service.findings import Finding
 from pdm_service.model import zone
 from pdm_service.model.allocation import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
@@ -37,7 +38,6 @@ from pdm_service.store.claims import Claims, Wish
 from pdm_service.store.registrar_changes import Change, Changes, Kind, UndoSheet
 from pdm_service.store.signals import Signals, until
 from pdm_service.telemetry import logs
-from pdm_service.wire import Finding
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import msgspec
 from pdm_service import names
 from pdm_service.byo.preflight import allows
 from pdm_service.errors import InvalidFormat
-from pdm_service.model.allocation import RRset
 from pdm_service.model.observation import OldRRset, OldZone
+from pdm_service.model.records import RRset
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
 
 _MAX_TTL = 3600

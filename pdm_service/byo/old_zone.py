@@ -8,18 +8,16 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
-import dns.asyncquery
-import dns.exception
 import dns.flags
-import dns.message
-import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 from dns.message import Message
 
+from pdm_service import dns_client
+from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import OldRRset, OldZone
-from pdm_service.publisher.nameservers import NoAnswer
+from pdm_service.model.records import Nameserver
 
 Ask = Callable[[str, str, str], Awaitable[Message]]
 """Asks an address for a name and a type; raises NoAnswer."""
@@ -122,17 +120,14 @@ def _old(rrset: dns.rrset.RRset) -> OldRRset:
     )
 
 
-async def transferable(domain: str, address: str, port: int) -> bool:
+async def transferable(domain: str, server: Nameserver) -> bool:
     """Tell whether a nameserver gives the whole zone away (AXFR, RFC 5936); asks for its first message alone.
 
     Only to be called with the customer's consent.
     """
-    query = dns.message.make_query(domain, "AXFR", flags=0)
+    query = dns_client.question(domain, "AXFR", edns=False)
     try:
-        async with asyncio.timeout(_TRANSFER_SECONDS):
-            reply = await dns.asyncquery.tcp(
-                query, address, timeout=_TRANSFER_SECONDS, port=port, one_rr_per_rrset=True
-            )
-    except (dns.exception.DNSException, OSError, EOFError, TimeoutError):
+        reply = await dns_client.exchange(query, server, _TRANSFER_SECONDS, tcp=True)
+    except NoAnswer:
         return False
     return reply.rcode() == dns.rcode.NOERROR and any(one.rdtype == dns.rdatatype.SOA for one in reply.answer)

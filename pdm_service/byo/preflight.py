@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
 from pdm_service import names
+from pdm_service.findings import Finding
 from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
-from pdm_service.wire import Finding
 
 _EXPIRES_SOON = timedelta(days=30)
 _LONG_TTL = 3600

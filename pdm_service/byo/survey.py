@@ -6,17 +6,16 @@ from time import monotonic
 import msgspec
 from dns.message import Message
 
-from pdm_service.byo import old_zone as oldzone
-from pdm_service.byo import preflight
+from pdm_service.byo import old_zone, preflight
 from pdm_service.byo.rdap import Rdap
 from pdm_service.delegations.prober import Prober, Round
 from pdm_service.delegations.watch import Looked, Watch
+from pdm_service.dns_client import NoAnswer
+from pdm_service.findings import Finding
 from pdm_service.model.allocation import Allocation, Mode, Proof
 from pdm_service.model.observation import OldZone, Registry, ServerView
-from pdm_service.publisher.nameservers import NoAnswer
-from pdm_service.settings.settings import Nameserver
+from pdm_service.model.records import Nameserver
 from pdm_service.store.claims import Claims
-from pdm_service.wire import Finding
 
 _LOOK_SHARE = 0.6
 """Of a survey's time: the old zone is asked with what is left."""
@@ -86,7 +85,7 @@ class Surveyor:
             looked = await self._watch.look(domain, seconds * _LOOK_SHARE)
             round_ = self._prober.round(max(0.1, until - monotonic()))
             servers = await self._old_servers(looked, round_)
-            old = await oldzone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
+            old = await old_zone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
             transferable = await self._transferable(domain, servers) if transfer else None
             return Survey(looked=looked, old=old, registry=await registry, transferable=transferable)
         finally:
@@ -98,7 +97,7 @@ class Surveyor:
         return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
 
     async def _transferable(self, domain: str, servers: dict[str, Nameserver]) -> bool:
-        asked = [oldzone.transferable(domain, one.address, one.port) for one in servers.values()]
+        asked = [old_zone.transferable(domain, one) for one in servers.values()]
         return any(await asyncio.gather(*asked))
 
     async def judge(
@@ -142,7 +141,7 @@ class Surveyor:
         )
 
 
-def _asking(round_: Round, servers: dict[str, Nameserver]) -> oldzone.Ask:
+def _asking(round_: Round, servers: dict[str, Nameserver]) -> old_zone.Ask:
     async def ask(address: str, name: str, rtype: str) -> Message:
         if address not in servers:
             raise NoAnswer(f"{address} is not one of the zone's nameservers")

@@ -12,8 +12,8 @@ from contextvars import ContextVar
 from ipaddress import ip_address, ip_network
 from time import monotonic
 
-from pdm_service import callers
-from pdm_service.callers import EVERYBODY, NOBODY, Client, Clients, Scope
+from pdm_service.callers import clients as callers
+from pdm_service.callers.clients import EVERYBODY, NOBODY, Client, Clients, Scope
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
 from pdm_service.model import tokens

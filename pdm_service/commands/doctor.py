@@ -14,12 +14,14 @@ from adapters.all import registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
 from pdm_service.callers.token_review import AUDIENCE, TokenReview
+from pdm_service.dns_client import NoAnswer
 from pdm_service.model import zone
+from pdm_service.model.records import Nameserver
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher import nameservers
-from pdm_service.publisher.nameservers import NoAnswer, NotSeen
+from pdm_service.publisher.nameservers import NotSeen
 from pdm_service.registrars import told
-from pdm_service.settings.settings import Nameserver, Settings, SettingsError, read
+from pdm_service.settings import Settings, SettingsError, read
 from pdm_service.store import migrate
 
 Verdict = Literal["ok", "warn", "fail"]

@@ -11,7 +11,7 @@ import click
 import uvloop
 
 from pdm_service import server
-from pdm_service.settings.settings import Settings, SettingsError, read
+from pdm_service.settings import Settings, SettingsError, read
 from pdm_service.store import migrate
 from pdm_service.telemetry import logs
 

@@ -1,1 +1,1 @@
-"""."""
+"""How far a delegation has come, found out by asking from the root down."""

@@ -12,8 +12,8 @@ import msgspec
 from dns.message import Message
 
 from pdm_service import names
+from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import ParentState, ParentView, ServerState
-from pdm_service.publisher.nameservers import NoAnswer
 
 _DIGESTS = ("SHA1", "SHA256", "SHA384")
 

@@ -15,9 +15,9 @@ from dns.message import Message
 
 from pdm_service.delegations.answers import Zone, ds_in, ds_text, hosts, parent_view, rrsets, server_state, signing_ds
 from pdm_service.delegations.prober import MAX_ADDRESSES, MAX_SERVERS, Host, OutOfBudget, Round
+from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import Observation, ParentState, ParentView, ServerState, ServerView
-from pdm_service.publisher.nameservers import NoAnswer
-from pdm_service.settings.settings import Nameserver
+from pdm_service.model.records import Nameserver
 
 
 async def look(round_: Round, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:

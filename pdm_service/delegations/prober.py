@@ -16,18 +16,16 @@ from time import monotonic
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-import dns.asyncquery
-import dns.exception
-import dns.message
 import dns.rcode
 import dns.rdatatype
 import msgspec
 from dns.message import Message
 
 from adapters.base import registrable
+from pdm_service import dns_client
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
-from pdm_service.publisher.nameservers import NoAnswer
-from pdm_service.settings.settings import Nameserver
+from pdm_service.dns_client import NoAnswer, Truncated
+from pdm_service.model.records import Nameserver
 
 T = TypeVar("T")
 
@@ -103,20 +101,13 @@ class Prober:
             self._zones[zone.name] = (monotonic() + min(zone.ttl, _REMEMBERED_SECONDS), zone)
 
     async def exchange(self, query: Message, server: Nameserver, seconds: float, *, tcp: bool) -> Message:
-        """Send one question once; raises NoAnswer, and dns.message.Truncated for a truncated answer by UDP."""
+        """Send one question once; raises NoAnswer, and Truncated for a cut answer by UDP."""
         lane = self._lanes.get(server.address) or asyncio.Semaphore(_AT_ONE_ADDRESS)
         self._lanes[server.address] = lane
         try:
             async with asyncio.timeout(seconds), lane, self._slots:
-                if tcp:
-                    return await dns.asyncquery.tcp(query, server.address, timeout=seconds, port=server.port)
-                return await dns.asyncquery.udp(
-                    query, server.address, timeout=seconds, port=server.port,
-                    ignore_unexpected=True, ignore_errors=True, raise_on_truncation=True,
-                )  # fmt: skip
-        except dns.message.Truncated:
-            raise
-        except (dns.exception.DNSException, OSError, EOFError, TimeoutError) as error:
+                return await dns_client.exchange(query, server, seconds, tcp=tcp)
+        except TimeoutError as error:
             raise NoAnswer(f"{server.address} does not answer") from error
 
 
@@ -138,14 +129,12 @@ class Round:
         if not self._prober.may_contact(server.address):
             raise NoAnswer(f"{server.address} is not a public address")
         text = f"{name}." if name else "."
-        query = dns.message.make_query(text, rtype, flags=0, use_edns=0 if edns else -1, payload=1232)
-        if edns:
-            query.want_dnssec(True)
+        query = dns_client.question(text, rtype, edns=edns, dnssec=edns)
         tries = _TRY_SECONDS if again and not tcp else _TRY_SECONDS[:1]
         for number, seconds in enumerate(tries, 1):
             try:
                 return await self._prober.exchange(query, server, self._spend(seconds), tcp=tcp)
-            except dns.message.Truncated:
+            except Truncated:
                 return await self._prober.exchange(query, server, self._spend(_TRY_SECONDS[0]), tcp=True)
             except OutOfBudget:
                 raise

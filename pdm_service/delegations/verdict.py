@@ -11,16 +11,11 @@ Report that callers get, and the Memory for the next round.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
-from pdm_service.model.observation import Observation, ParentView, ServerView
-from pdm_service.wire import Finding
-
-Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
-Dnssec = Literal["insecure", "secure", "bogus", "changing", "unknown"]
+from pdm_service.findings import Finding
+from pdm_service.model.observation import Dnssec, Memory, Observation, ParentView, Phase, Report, ServerView
 
 MAX_TTL = timedelta(hours=48)
 """No cache that matters keeps a delegation longer."""
@@ -28,67 +23,6 @@ _FAILURE_CACHED = timedelta(minutes=5)
 """How long resolvers remember a failure (RFC 9520 section 3.2)."""
 _STALLED = timedelta(days=28)
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-
-
-class Memory(Struct, frozen=True, kw_only=True):
-    """What earlier rounds left for the next one."""
-
-    since: datetime
-    """When watching began."""
-    changed_at: datetime
-    """When the phase changed last."""
-    phase: Phase = "awaiting-customer"
-    old_ttl: int = 0
-    """The longest that a cache may keep the former delegation, in seconds."""
-    delegated_at: datetime | None = None
-    """The first of the rounds since it came here in which all parent servers had the platform's nameservers."""
-    converged_by: datetime | None = None
-    elsewhere_at: datetime | None = None
-    """The last round in which no parent server had any of the platform's."""
-    here_at: datetime | None = None
-    """The last round in which a parent server had any of the platform's."""
-    left_at: datetime | None = None
-    """The first round after that in which none had."""
-    drained_by: datetime | None = None
-    """When no cache sends anybody to the platform any more."""
-    ds_seen_at: datetime | None = None
-    """The last round in which a parent server had a DS."""
-    ds_ttl: int = 0
-    our_ds_at: datetime | None = None
-    """The first of the rounds since in which every parent server has had a DS of ours."""
-    parent_ttl: int = 0
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """How far a delegation has come."""
-
-    domain: str
-    phase: Phase
-    dnssec: Dnssec
-    ds: tuple[str, ...]
-    """At the parent."""
-    parent: str | None
-    nameservers: tuple[str, ...]
-    """What the delegation must be."""
-    missing: tuple[str, ...]
-    extra: tuple[str, ...]
-    parents_ok: int
-    parents_total: int
-    servers_ok: int
-    servers_total: int
-    parents: tuple[ParentView, ...]
-    servers: tuple[ServerView, ...]
-    others: tuple[ServerView, ...]
-    problems: tuple[Finding, ...]
-    checked_at: datetime
-    converged_by: datetime | None
-    complete: bool
-    queries: int
-
-    @property
-    def points_here(self) -> bool:
-        """Whether any server of the parent names any of the platform's nameservers."""
-        return any(set(view.nameservers) & set(self.nameservers) for view in self.parents)
 
 
 def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[Report, Memory]:

@@ -18,14 +18,13 @@ from pdm_service.callers import Actor
 from pdm_service.delegations import verdict as delegation
 from pdm_service.delegations.observe import look, texts
 from pdm_service.delegations.prober import ROUND_SECONDS, Prober, Round
-from pdm_service.delegations.verdict import Memory, Report
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
 from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
-from pdm_service.model.observation import Observation
+from pdm_service.model.observation import Known, Memory, Observation, Report
 from pdm_service.store.claims import Claims
 from pdm_service.store.registrar_changes import Changes, Kind
 from pdm_service.store.signals import Signals, until
-from pdm_service.store.watches import Known, Turn, Watches
+from pdm_service.store.watches import Turn, Watches
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 

@@ -1,4 +1,4 @@
-"""What an allocation is: its states, who acts next, and why a verb may be refused."""
+"""What an allocation is: its states, and who acts next."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,14 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from pdm_service.errors import (
-    AlreadyActive,
-    Conflict,
-    NotFound,
-    PdmError,
-    ReservationExpired,
-    TokenMismatch,
-)
+from pdm_service.model.records import RRset
 
 CHALLENGE_LABEL = "_openova-challenge"
 """Where the TXT record stands that proves a claim."""
@@ -51,23 +44,6 @@ class Needs(StrEnum):
 
     PROOF = "proof"
     REGISTRAR_TOKEN = "registrar-token"  # noqa: S105 - a word of the contract
-
-
-class RRset(msgspec.Struct, frozen=True, kw_only=True):
-    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
-
-    name: str
-    type: str
-    ttl: int
-    contents: tuple[str, ...]
-
-    def same(self, other: "RRset | None") -> bool:
-        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
-        return (
-            other is not None
-            and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)
-            and {content.lower() for content in self.contents} == {content.lower() for content in other.contents}
-        )
 
 
 class State(StrEnum):
@@ -163,27 +139,3 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     def settled(self) -> bool:
         """DNS has what the state wants."""
         return self.dns_state in {DnsState.NONE, DnsState.PUBLISHED}
-
-
-def refused_commit(
-    found: Allocation | None, *, token_matches: bool, addresses: tuple[str, ...], sovereign_fqdn: str | None
-) -> PdmError | None:
-    """Return why a commit changed nothing, or None if `found` is what the same commit made before."""
-    if found is None or not token_matches or found.state is not State.ACTIVE:
-        return refused_hold(found, token_matches=token_matches)
-    if set(found.load_balancer_ips) != set(addresses) or found.sovereign_fqdn != sovereign_fqdn:
-        return AlreadyActive(f"{found.fqdn} is active with other values; release it first to change them")
-    return None
-
-
-def refused_hold(found: Allocation | None, *, token_matches: bool) -> PdmError:
-    """Return why the holder of a reservation token could not act on its reservation."""
-    if found is None:
-        return NotFound("there is no such reservation; reserve the name first")
-    if not token_matches:
-        return TokenMismatch(f"the reservation token is not that of the present holder of {found.fqdn}")
-    if found.state is State.RESERVED:
-        return ReservationExpired(f"the reservation of {found.fqdn} is over; reserve it again")
-    if found.state is State.ACTIVE:
-        return AlreadyActive(f"{found.fqdn} is active already")
-    return Conflict(f"{found.fqdn} is being released")

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import msgspec
 
-from pdm_service.model.allocation import Allocation, Mode, RRset
+from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.records import RRset
 
 TTL_SECONDS = 300
 NEGATIVE_TTL_SECONDS = 60

@@ -1,4 +1,4 @@
-"""Is a label reserved, and why. The lists are the data files in `reserved_names/`.
+"""Is a label reserved, and why. The lists are the data files in `lists/`.
 
 One file a reason. A line is a word; `word*` stands for every label that begins with it, and
 `word#` for the word alone or followed by digits. `#` after a blank starts a comment. Words of
@@ -17,7 +17,7 @@ _LEET = str.maketrans("01345", "oleas")
 @cache
 def lists() -> dict[str, tuple[str, ...]]:
     """Return the entries by reason (abuse, protocol, role, platform), as written."""
-    folder = files("pdm_service") / "reserved_names"
+    folder = files("pdm_service.names") / "lists"
     found = {}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if file.name.endswith(".txt"):

@@ -11,7 +11,7 @@ import msgspec
 from pdm_service import names
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
-from pdm_service.model.allocation import RRset
+from pdm_service.model.records import RRset
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.store.allocations import Store

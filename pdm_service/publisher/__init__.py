@@ -1,1 +1,1 @@
-"""."""
+"""DNS is made equal to what the store wants."""

@@ -9,20 +9,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from time import monotonic
 
-import dns.asyncquery
 import dns.dnssec
-import dns.exception
 import dns.flags
-import dns.message
 import dns.rcode
 import dns.rdata
 import msgspec
 from dns.rdata import Rdata
 
-from pdm_service.model.allocation import RRset
+from pdm_service import dns_client
+from pdm_service.dns_client import NoAnswer
+from pdm_service.model.records import Nameserver, RRset
 from pdm_service.model.zone import ADDRESS_TYPES, Wanted, canonical_names
 from pdm_service.powerdns import PowerDns, PowerDnsError
-from pdm_service.settings.settings import Nameserver
 
 QUERY_SECONDS = 1.0
 _TRIES = 2
@@ -33,10 +31,6 @@ _SHUNNED_SECONDS = 10.0
 
 class NotSeen(Exception):
     """A nameserver does not answer as wanted (yet), or none answers at all."""
-
-
-class NoAnswer(Exception):
-    """A nameserver cannot be reached."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -187,16 +181,13 @@ class Nameservers:
 
 async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
     """Ask one nameserver one question, without recursion; raises NoAnswer."""
-    query = dns.message.make_query(name, rtype, flags=0, use_edns=0, payload=1232)
+    query = dns_client.question(name, rtype)
     for attempt in range(_TRIES):
         try:
-            reply, _ = await dns.asyncquery.udp_with_fallback(
-                query, server.address, timeout=QUERY_SECONDS, port=server.port
-            )
-        except (dns.exception.DNSException, OSError, EOFError) as error:
+            reply = await dns_client.asked(query, server, QUERY_SECONDS)
+        except NoAnswer:
             if attempt == _TRIES - 1:
-                msg = f"{server.address} does not answer"
-                raise NoAnswer(msg) from error
+                raise
         else:
             break
     # REFUSED: the server has neither the zone nor one above it, so it serves nothing of that name.

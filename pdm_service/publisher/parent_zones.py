@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from pdm_service.model.allocation import RRset
+from pdm_service.model.records import RRset
 from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
 from pdm_service.store.worklist import Lease, Worklist
 

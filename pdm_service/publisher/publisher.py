@@ -14,6 +14,7 @@ from time import monotonic
 import msgspec
 import tenacity
 
+from pdm_service.dns_client import NoAnswer
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
 from pdm_service.model.allocation import DnsState, Mode, State
@@ -24,7 +25,7 @@ from pdm_service.powerdns import (
     Unavailable,
     ZoneExists,
 )
-from pdm_service.publisher.nameservers import Nameservers, NoAnswer, NotSeen
+from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
 from pdm_service.store.signals import Signals, until
 from pdm_service.store.worklist import Lease, Worklist
@@ -95,7 +96,8 @@ class Publisher:
                     await self._probe()
                 started = await self._start_due()
                 if monotonic() >= counted:
-                    self._metrics.backlog(await self._worklist.backlog())
+                    backlog = await self._worklist.backlog()
+                    self._metrics.backlog(backlog.pending, backlog.oldest_seconds)
                     counted = monotonic() + self._pace.reconcile.total_seconds() / 2
             except StoreUnavailable:
                 started = 0

@@ -13,6 +13,7 @@ import msgspec
 from adapters.all import NAMES, OVH_ENDPOINTS
 from pdm_service import callers, names
 from pdm_service.errors import InvalidFormat
+from pdm_service.model.records import Nameserver
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
 from pdm_service.settings.live_file import content
@@ -38,15 +39,6 @@ m.root-servers.net=202.12.27.33 m.root-servers.net=2001:dc3::35
 
 class SettingsError(Exception):
     """Settings that the service cannot start with; one line a fault, each naming the variable."""
-
-
-class Nameserver(msgspec.Struct, frozen=True):
-    """Where a platform nameserver answers."""
-
-    name: str
-    """Empty when only the address is known."""
-    address: str
-    port: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,1 +1,1 @@
-"""."""
+"""PostgreSQL: all SQL, a module a table."""

@@ -22,7 +22,8 @@ from pdm_service.errors import (
     QuotaExceeded,
     StoreUnavailable,
 )
-from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, RRset, State
+from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.records import RRset
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
 from pdm_service.store import quotas

@@ -16,7 +16,8 @@ import msgspec
 from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
-from pdm_service.model.allocation import Allocation, Mode, Proof, RRset
+from pdm_service.model.allocation import Allocation, Mode, Proof
+from pdm_service.model.records import RRset
 from pdm_service.store.allocations import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
 from pdm_service.store.database import Database
 

@@ -6,10 +6,8 @@ Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 
 from datetime import datetime, timedelta
 from typing import LiteralString
-from uuid import UUID
 
-import msgspec
-
+from pdm_service.model.event import Event
 from pdm_service.store.database import Database
 
 _COLUMNS: LiteralString = """
@@ -17,24 +15,6 @@ _COLUMNS: LiteralString = """
     outcome
 """
 _BATCH = 5000
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry."""
-
-    id: int
-    xid: int
-    """The transaction that wrote it."""
-    at: datetime
-    fqdn: str
-    allocation_id: UUID
-    action: str
-    actor: str
-    tenant: str | None
-    request_id: str | None
-    from_state: str | None
-    to_state: str | None
-    outcome: str | None
 
 
 class Trail:

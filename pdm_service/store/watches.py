@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service.delegations.verdict import Memory, Report
+from pdm_service.model.observation import Known, Memory, Report
 from pdm_service.store.database import Database
 
 T = TypeVar("T")
@@ -28,14 +28,6 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     fqdn: str
     at: datetime
     memory: Memory | None
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last look at a domain found."""
-
-    report: Report
-    memory: Memory
-    due_at: datetime | None
 
 
 class Watches:

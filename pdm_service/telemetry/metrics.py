@@ -13,7 +13,6 @@ from prometheus_client import (
 )
 
 from pdm_service import __version__
-from pdm_service.store.worklist import Backlog
 
 OUTCOMES = (
     "published",
@@ -149,10 +148,10 @@ class Metrics:
         self._calls.labels(operation, outcome).inc()
         self._call_seconds.labels(operation).observe(seconds)
 
-    def backlog(self, backlog: Backlog) -> None:
+    def backlog(self, pending: int, oldest_seconds: float) -> None:
         """Set what waits for the publisher."""
-        self._pending.set(backlog.pending)
-        self._oldest.set(backlog.oldest_seconds)
+        self._pending.set(pending)
+        self._oldest.set(oldest_seconds)
 
     def attempt(self, outcome: str, seconds: float) -> None:
         """Count an attempt of the publisher."""

@@ -8,9 +8,9 @@ import pytest
 
 from pdm_service.delegations.observe import look as looked
 from pdm_service.delegations.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
-from pdm_service.delegations.verdict import Memory, Report, judge
-from pdm_service.model.observation import Observation
-from pdm_service.settings.settings import Nameserver
+from pdm_service.delegations.verdict import judge
+from pdm_service.model.observation import Memory, Observation, Report
+from pdm_service.model.records import Nameserver
 from tests import faulty
 from tests.faulty import Faulty
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD_NAMES, Tree, Zones, rr, soa

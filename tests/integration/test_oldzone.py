@@ -7,7 +7,7 @@ import pytest
 
 from pdm_service.byo.old_zone import questions, scan, transferable
 from pdm_service.delegations.prober import Prober
-from pdm_service.settings.settings import Nameserver
+from pdm_service.model.records import Nameserver
 from tests import faulty
 from tests.faulty import Faulty
 from tests.tree import OLD_NAMES, Tree, rr

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pdm_service.delegations.verdict import Memory, Phase, Report, judge, pause, secure_from
-from pdm_service.model.observation import Observation, ParentView, ServerView
+from pdm_service.delegations.verdict import judge, pause, secure_from
+from pdm_service.model.observation import Memory, Observation, ParentView, Phase, Report, ServerView
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OLD, OURS = ("ns1.old.net", "ns2.old.net"), ("ns1.platform.net", "ns2.platform.net")

@@ -4,8 +4,8 @@ import pytest
 
 from pdm_service.byo.imports import imported
 from pdm_service.errors import InvalidFormat
-from pdm_service.model.allocation import RRset
 from pdm_service.model.observation import OldRRset, OldZone
+from pdm_service.model.records import RRset
 
 DOMAIN = "acme.com"
 CA = ("letsencrypt.org",)

@@ -86,7 +86,7 @@ def test_configure_at_each_level(level: str) -> None:
     """A level shows itself and all above it, on standard error alone."""
     levels = ("debug", "info", "warning", "error")
     found = program(
-        "import logging; from pdm_service import logs\n"
+        "import logging; from pdm_service.telemetry import logs\n"
         f"logs.configure({level!r})\n"
         f"for one in {levels}: getattr(logging.getLogger('pdm_service.x'), one)('told')"
     )
@@ -96,7 +96,7 @@ def test_configure_at_each_level(level: str) -> None:
 def test_configure_at_debug_with_loud_libraries() -> None:
     """Libraries that print URLs, headers or statements stay at warning, whatever the level."""
     found = program(
-        "import logging; from pdm_service import logs\n"
+        "import logging; from pdm_service.telemetry import logs\n"
         "logs.configure('debug')\n"
         f"for name in {LOUD}:\n"
         "    logging.getLogger(name).debug('x'); logging.getLogger(name).info('x'); logging.getLogger(name).warning('y')"
@@ -107,7 +107,7 @@ def test_configure_at_debug_with_loud_libraries() -> None:
 def test_configure_at_error_with_loud_libraries() -> None:
     """Holding libraries at warning makes none of them louder than the service."""
     found = program(
-        "import logging; from pdm_service import logs\n"
+        "import logging; from pdm_service.telemetry import logs\n"
         "logs.configure('error')\n"
         f"for name in {LOUD}: logging.getLogger(name).warning('y')"
     )
@@ -117,7 +117,7 @@ def test_configure_at_error_with_loud_libraries() -> None:
 def test_event_and_announcement() -> None:
     """Events and milestones are lines with members of their own."""
     found = program(
-        "import logging; from pdm_service import logs\n"
+        "import logging; from pdm_service.telemetry import logs\n"
         "logs.configure('info')\n"
         "logs.event(logging.getLogger('pdm_service.y'), logging.DEBUG, 'hidden', {})\n"
         "logs.event(logging.getLogger('pdm_service.y'), logging.INFO, 'pool zone', {'poolDomain': 'a.b'})\n"
@@ -129,7 +129,7 @@ def test_event_and_announcement() -> None:
 
 ACCESS = """
 import asyncio, logging
-from pdm_service import logs
+from pdm_service.telemetry import logs
 logs.configure({level!r})
 async def main():
     log = logs.AccessLog()

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from pdm_service.allocator.refusals import refused_commit, refused_hold
 from pdm_service.errors import (
     AlreadyActive,
     Conflict,
@@ -13,7 +14,7 @@ from pdm_service.errors import (
     ReservationExpired,
     TokenMismatch,
 )
-from pdm_service.model.allocation import Allocation, DnsState, Mode, State, refused_commit, refused_hold
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State
 
 ADDRESSES = ("192.0.2.1", "2001:db8::1")
 SOVEREIGN = "acme.omani.works"

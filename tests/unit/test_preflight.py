@@ -9,10 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from pdm_service.byo.preflight import Facts, allows, blocking, judge, special_use
-from pdm_service.delegations.verdict import Phase
+from pdm_service.findings import Finding
 from pdm_service.model.allocation import Proof
-from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
-from pdm_service.wire import Finding
+from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Phase, Registry, ServerView
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DOMAIN = "acme.com"

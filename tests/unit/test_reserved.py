@@ -32,12 +32,12 @@ KNOWN_TO_CLIENTS = [
     "vpn",
     "www",
 ]
-LISTS = sorted(file.name for file in (files("pdm_service") / "reserved_names").iterdir() if file.name.endswith(".txt"))
+LISTS = sorted(file.name for file in (files("pdm_service.names") / "lists").iterdir() if file.name.endswith(".txt"))
 
 
 def entries(file: str) -> list[str]:
     """The lines of a list that are neither empty nor comments, in the file's order."""
-    text = (files("pdm_service") / "reserved_names" / file).read_text("utf-8")
+    text = (files("pdm_service.names") / "lists" / file).read_text("utf-8")
     return [line.split(" ")[0] for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 

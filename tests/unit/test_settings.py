@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pdm_service.settings.settings import Nameserver, Settings, SettingsError, read
+from pdm_service.model.records import Nameserver
+from pdm_service.settings import Settings, SettingsError, read
 
 DSN = "postgresql://pdm:marked-db-secret@127.0.0.1/pdm"
 KEY = "marked-api-secret"

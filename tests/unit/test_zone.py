@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from pdm_service.model import zone
-from pdm_service.model.allocation import Allocation, DnsState, Mode, RRset, State
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State
+from pdm_service.model.records import RRset
 from pdm_service.model.zone import Observed, Patch, Replace
 
 ID = UUID("11111111-2222-4333-8444-555555555555")

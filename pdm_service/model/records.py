@@ -1,0 +1,29 @@
+"""Records and the servers that answer with them: an RRset, a nameserver."""
+
+import msgspec
+
+
+class Nameserver(msgspec.Struct, frozen=True):
+    """Where a nameserver answers."""
+
+    name: str
+    """Empty when only the address is known."""
+    address: str
+    port: int
+
+
+class RRset(msgspec.Struct, frozen=True, kw_only=True):
+    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
+
+    name: str
+    type: str
+    ttl: int
+    contents: tuple[str, ...]
+
+    def same(self, other: "RRset | None") -> bool:
+        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
+        return (
+            other is not None
+            and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)
+            and {content.lower() for content in self.contents} == {content.lower() for content in other.contents}
+        )
