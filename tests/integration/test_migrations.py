@@ -5,13 +5,14 @@ import re
 import subprocess
 import uuid
 from collections.abc import Iterator
+from typing import get_args
 
 import asyncpg
 import pytest
 
 from pdm_service.dev.servers import Postgres
 from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
-from pdm_service.store import migrate
+from pdm_service.store import migrate, pool_registrations, registrar_changes
 from tests.service import PDM
 
 REPLICAS = 4
@@ -73,6 +74,19 @@ async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) ->
     assert checks["allocations_proof"] == {proof.value for proof in Proof} | {"pool"}
     assert checks["allocations_needs"] == {needs.value for needs in Needs} - {"proof"}
     assert columns - set(Allocation.__struct_fields__) == {"span", "skeleton", "due_at", "lease_id", "lease_until"}
+
+
+async def test_the_schema_knows_the_same_words_as_the_types(database_url: str) -> None:
+    """Words of the other tables' CHECKs are those of the types that their rows become."""
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch("SELECT conname, pg_get_constraintdef(oid) AS text FROM pg_constraint")
+    await connection.close()
+    checks = {row["conname"]: set(re.findall(r"'([a-z-]+)'::text", row["text"])) for row in rows}
+    assert checks["claims_mode_check"] == {mode.value for mode in Mode} - {"pool"}
+    assert checks["claims_proof_check"] == {proof.value for proof in Proof}
+    assert checks["pool_registrations_state"] == set(get_args(pool_registrations.State))
+    assert checks["registrar_changes_kind_check"] == set(get_args(registrar_changes.Kind))
+    assert checks["registrar_changes_outcome_check"] == set(get_args(registrar_changes.Result))
 
 
 def test_serve_with_faults_in_its_settings_names_each_and_exits_2() -> None:
