@@ -5,10 +5,10 @@
 -- How the tables belong together (`id`, `allocation_id` and `fqdn` are the threads; there are no foreign keys, since
 -- the trail and the notes about registrars outlive the allocation that they tell of):
 --
---   reserve of a pool name      ─▶ allocations ─▶ (active, published) ─▶ (releasing) ─▶ quarantine
---   reserve of a customer's     ─▶ claims ─▶ (proven, committed) ─▶ allocations, with the claim's id
---     own domain                    └─▶ watches                        └─▶ undo_sheets, registrar_changes
---   each of these steps         ─▶ events
+--   POST reserve, PUT: a pool name ─▶ allocations ─▶ (active, published) ─▶ (releasing) ─▶ quarantine
+--   POST reserve: a domain         ─▶ claims ─▶ (proven, committed) ─▶ allocations, with the claim's id
+--     of the customer's own          └─▶ watches                        └─▶ undo_sheets, registrar_changes
+--   each of these steps            ─▶ events
 --
 -- Rules for all tables:
 --   * A transition is one conditional statement: it changes the row and appends the event, or does nothing.
@@ -38,13 +38,13 @@ CREATE SEQUENCE allocation_generation;
 -- makes DNS equal to it. A name that nobody holds but whose zone or delegation was found in DNS gets a row as well
 -- ("condemned": releasing, no holder), so that nobody can have the name before DNS has forgotten it.
 --
--- Inserted by: allocations (reserve), declarations (PUT), claims (a proven claim), worklist (a condemned name).
+-- Inserted by: allocations (POST reserve), declarations (PUT), claims (a proven claim), worklist (a condemned name).
 -- Changed by:  allocations (renew, commit, release), declarations (PUT), worklist (the publisher's leases and
 --              outcomes), registrar_changes (needs, announce_ds), watches (needs, announce_ds).
 -- Deleted by:  worklist, when DNS has forgotten a releasing name; allocations, when a reservation is released, an hour
 --              after it expired, or when, expired, it stands in the way of a name above or below it; claims, when
 --              somebody proves strongly that a domain held by a weak proof is theirs.
---              A reserve or PUT of a name whose reservation expired takes the row over, with a new id.
+--              Whoever reserves a name whose reservation has expired takes the row over, with a new id.
 CREATE TABLE allocations (
     -- What is held
     fqdn               text COLLATE "C" NOT NULL,     -- the name
@@ -65,7 +65,7 @@ CREATE TABLE allocations (
     created_by         text,                          -- the caller's note on who asked for it; only shown
     token_digest       bytea       NOT NULL,          -- SHA-256 of the token; empty: no token fits (PUT, condemned)
     token_nonce        bytea,                         -- with the Idempotency-Key gives the token; null: no key
-    idempotency_digest bytea,                         -- SHA-256 of the Idempotency-Key of the reserve
+    idempotency_digest bytea,                         -- SHA-256 of the Idempotency-Key
     request_digest     bytea,                         -- SHA-256 of the request; another with that key is refused
 
     -- Where it is in its life
@@ -96,7 +96,7 @@ CREATE TABLE allocations (
     lease_id           uuid,                          -- the publisher at work; null: none
     lease_until        timestamptz,                   -- until when
 
-    -- One holder a name. Of any number of simultaneous reserves one inserts the row, the others find it.
+    -- One holder a name. Of any number of callers at the same time one inserts the row, the others find it.
     CONSTRAINT allocations_pkey PRIMARY KEY (fqdn),
 
     -- Where it is in its life, and who acts next. There is no other state: a free name has no row.
@@ -166,7 +166,7 @@ CREATE INDEX allocations_expiry ON allocations (expires_at) WHERE expires_at IS 
 -- Serves: how many names does this client, or its tenant, hold (quotas)? `local` has no quota.
 CREATE INDEX allocations_owner ON allocations (owner, tenant) WHERE owner <> 'local';
 
--- Serves: which held names look like this one, itself included (check, and the reserve that refuses look-alikes)?
+-- Serves: which held names look like this one, itself included (check, and reserving where look-alikes are refused)?
 CREATE INDEX allocations_skeleton ON allocations (skeleton, pool_domain) WHERE pool_domain IS NOT NULL;
 
 --- Released names ----------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ CREATE INDEX quarantine_skeleton ON quarantine (skeleton, pool_domain);
 -- A row is somebody's word that a domain is theirs. Nothing is served for it, it keeps nobody out, and any number of
 -- callers may claim one domain. The first one that is proven and committed becomes an allocation.
 --
--- Inserted by: claims (reserve of a customer's domain).
+-- Inserted by: claims (POST reserve of a customer's domain).
 -- Changed by:  claims: renew, commit (what the holder wants), a proof, a delegation that was seen elsewhere.
 -- Deleted by:  claims: when it becomes an allocation, when it is released, when another claim at, above or below the
 --              domain is proven strongly and becomes one, and an hour after it expired.
@@ -220,7 +220,7 @@ CREATE TABLE claims (
     token_digest       bytea       NOT NULL,          -- SHA-256 of the reservation token
     token_nonce        bytea,                         -- with the Idempotency-Key it gives the token again
     idempotency_digest bytea,                         -- SHA-256 of the Idempotency-Key
-    request_digest     bytea,                         -- SHA-256 of what that reserve asked for
+    request_digest     bytea,                         -- SHA-256 of the request
     reserved_at        timestamptz NOT NULL DEFAULT now(), -- when it was opened
     expires_at         timestamptz NOT NULL,          -- when it ends; a commit gives it 7 days, for the proof
 
