@@ -110,6 +110,15 @@ class Registrars:
         """The names of those that take a DS by their API, sorted."""
         return tuple(name for name in self.supported if isinstance(self._adapters[name], SetsDs))
 
+    def ds_adapter(self, name: str) -> SetsDs:
+        """Return the adapter of a registrar that takes a DS by its API; raises UnsupportedOperation."""
+        adapter = self._adapters[name]
+        if not isinstance(adapter, SetsDs):
+            raise errors.UnsupportedOperation(
+                f"{adapter.about.title}'s API takes no DS: remove the DS on its site, and wait until its TTL has passed"
+            )
+        return adapter
+
     def asked(self, registrar: str | None, domain: str | None, token: str | None) -> tuple[Asked, str]:
         """Return what a request asks a registrar about, and the token; raises what is wrong with it."""
         name = (registrar or "").strip().lower()

@@ -4,11 +4,14 @@ What was asked for is told verbatim, so nothing is normalised: a value that is n
 """
 
 from pdm_service import names
-from pdm_service.allocator.pool_names import Allocator
+from pdm_service.allocator import budgets
+from pdm_service.allocator.pool_names import PoolNames
 from pdm_service.callers import Actor
 from pdm_service.errors import AlreadyActive, Conflict, InvalidAddress, InvalidText, NotCanonical, UnsupportedPool
 from pdm_service.model.allocation import Allocation, State
-from pdm_service.store.allocations import Question, Store
+from pdm_service.publisher.outcome import Outcomes
+from pdm_service.store.allocations import Allocations
+from pdm_service.store.availability import Question
 from pdm_service.store.declarations import Declaration, Declarations
 from pdm_service.wire import DeclareRequest
 
@@ -16,10 +19,13 @@ from pdm_service.wire import DeclareRequest
 class Declared:
     """The verb behind PUT."""
 
-    def __init__(self, allocator: Allocator, declarations: Declarations, store: Store) -> None:
-        self._allocator = allocator
+    def __init__(
+        self, pool_names: PoolNames, declarations: Declarations, allocations: Allocations, outcomes: Outcomes
+    ) -> None:
+        self._pool_names = pool_names
         self._declarations = declarations
-        self._store = store
+        self._allocations = allocations
+        self._outcomes = outcomes
 
     async def put(
         self, fqdn: str, owner: str, asked: DeclareRequest, actor: Actor, key: str | None
@@ -27,20 +33,19 @@ class Declared:
         """Make a name what is asked for; return it as DNS has it by now, and whether it is new.
 
         `key` opens a brand. Raises Conflict for what another one holds, AlreadyActive for a published name that
-        should be without addresses, NotCanonical, and as `Allocator.reserve`.
+        should be without addresses, NotCanonical, and as `PoolNames.reserve`.
         """
         wanted = self._declaration(fqdn, owner, asked)
         allocation, new = await self._change(wanted, actor) or await self._make(wanted, actor, key)
         if allocation.state is not State.ACTIVE:
             return allocation, new
-        outcome = await self._allocator.outcome(allocation)
-        return (outcome if outcome and outcome.id == allocation.id else allocation), new
+        return await self._outcomes.of(allocation, budgets.OUTCOME) or allocation, new
 
     def _declaration(self, fqdn: str, owner: str, asked: DeclareRequest) -> Declaration:
         _verbatim("the name in the path", fqdn, names.domain(fqdn))
-        if names.split(fqdn, self._allocator.pools) is None:
+        if names.split(fqdn, self._pool_names.pools) is None:
             raise UnsupportedPool("a name that is declared lies directly below a pool domain")
-        name, pool, label = self._allocator.pool_name(asked.pool_domain, asked.subdomain)
+        name, pool, label = self._pool_names.name(asked.pool_domain, asked.subdomain)
         _verbatim("poolDomain", asked.pool_domain, pool)
         _verbatim("subdomain", asked.subdomain, label)
         _verbatim("the name in the path", fqdn, name)
@@ -60,7 +65,7 @@ class Declared:
 
     async def _change(self, wanted: Declaration, actor: Actor) -> tuple[Allocation, bool] | None:
         """Return the name that its owner has, as wanted now; None if there is none."""
-        found = await self._store.find(wanted.fqdn)
+        found = await self._allocations.find(wanted.fqdn)
         if found is None or found.expired:
             return None
         if not (actor.everything or found.owner == actor.name) or not found.is_declared_for(wanted.tenant):
@@ -70,17 +75,17 @@ class Declared:
         if found.state is State.ACTIVE and not wanted.addresses:
             raise AlreadyActive(f"{wanted.fqdn} is published; delete it to take its addresses away")
         changed = await self._declarations.change(found.id, wanted, actor)
-        return changed or await self._store.find(wanted.fqdn) or found, False
+        return changed or await self._allocations.find(wanted.fqdn) or found, False
 
     async def _make(self, wanted: Declaration, actor: Actor, key: str | None) -> tuple[Allocation, bool]:
         actor.require_pool(wanted.pool_domain)
-        self._allocator.usable(wanted.subdomain, wanted.fqdn, actor, key)
+        self._pool_names.usable(wanted.subdomain, wanted.fqdn, actor, key)
         if made := await self._declarations.make(wanted, actor):
             return made, True
         # The same call may have been faster elsewhere, by a hair.
         if found := await self._change(wanted, actor):
             return found
-        raise await self._allocator.taken(
+        raise await self._pool_names.taken(
             Question(wanted.fqdn, wanted.pool_domain, wanted.subdomain, actor.name, wanted.tenant)
         )
 

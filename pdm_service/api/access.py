@@ -9,8 +9,8 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
 from pdm_service.callers import ANONYMOUS, Client, Scope
-from pdm_service.callers import gate as auth
-from pdm_service.callers.gate import Buckets, Gate
+from pdm_service.callers.buckets import Buckets
+from pdm_service.callers.gate import Gate, calling
 from pdm_service.telemetry import logs
 
 _KEY, _COMPAT = "scopes", "compat"
@@ -37,7 +37,7 @@ def guards(gate: Gate) -> list[Guard]:
         address = connection.client.host if connection.client else ""
         compat = handler.opt.get(_COMPAT, False)
         found = await gate.admit(connection.headers.get("authorization"), address, needed, compat=compat)
-        auth.client.set(found)
+        calling.set(found)
         logs.client.set(found.id)
 
     return [] if gate.open else [admit]

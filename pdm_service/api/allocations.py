@@ -7,29 +7,23 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names
-from pdm_service.allocator.customer_domains import Byo
-from pdm_service.allocator.declared import Declared, owner_of
-from pdm_service.allocator.pool_names import Allocator
+from pdm_service.allocator import Allocator, Release
+from pdm_service.allocator.declared import owner_of
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, Tell, actor
-from pdm_service.api.verbs import released
 from pdm_service.model.allocation import Allocation, State
-from pdm_service.wire import AllocationReply, DeclareRequest, ReleaseRequest
+from pdm_service.wire import AllocationReply, DeclareRequest
 
 Owner = Annotated[str | None, QueryParameter(required=False)]
 
 
-def handlers(allocator: Allocator, byo: Byo, declared: Declared, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes of the resource. With `owner` it is there only for who declared it."""
 
     @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503, *CALLED), opt=ALLOCATE)
     async def allocation(fqdn: FromPath[str], owner: Owner = None) -> Response[AllocationReply]:
-        name = names.domain(fqdn)
-        if owner is None and byo.concerns(name):
-            found = await byo.find(name, actor())
-        else:
-            found = await allocator.find(name, actor(), None if owner is None else owner_of(owner))
+        found = await allocator.find(fqdn, actor(), None if owner is None else owner_of(owner))
         return Response(tell(found), headers=_headers(found))
 
     @put(
@@ -44,7 +38,7 @@ def handlers(allocator: Allocator, byo: Byo, declared: Declared, tell: Tell) -> 
         owner: Annotated[str, QueryParameter(required=False)] = "",
         allocation_key: AllocationKey = None,
     ) -> Response[AllocationReply]:
-        found, new = await declared.put(fqdn, owner, data, actor(), allocation_key)
+        found, new = await allocator.declared.put(fqdn, owner, data, actor(), allocation_key)
         there = found.state is State.RESERVED or found.reached
         return Response(
             tell(found), status_code=202 if not there else 201 if new else 200, headers=_headers(found)
@@ -62,11 +56,9 @@ def handlers(allocator: Allocator, byo: Byo, declared: Declared, tell: Tell) -> 
         *,
         force: Annotated[bool, QueryParameter(required=False)] = False,
     ) -> Response[AllocationReply]:
-        name = names.domain(fqdn)
-        if owner is not None:
-            found, free = await allocator.release(name, None, actor(), owner_of(owner))
-        else:
-            found, free = await released(allocator, byo, name, ReleaseRequest(force=force))
+        declared_for = None if owner is None else owner_of(owner)
+        order = Release(fqdn=names.domain(fqdn), declared_for=declared_for, force=force)
+        found, free = await allocator.release(order, actor())
         return Response(tell(found), status_code=200 if free else 202, headers=_headers(found))
 
     return [allocation, declare, release]

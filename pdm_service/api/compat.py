@@ -9,16 +9,15 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import Scope
 
-from pdm_service.allocator.pool_names import Allocator
+from pdm_service.allocator import Allocator, Commit, Release, Terms
 from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.api.verbs import SLOW_DOWN, address, checked
-from pdm_service.callers import gate as auth
+from pdm_service.callers.gate import calling
 from pdm_service.errors import InvalidBody, MissingAddress
-from pdm_service.model.allocation import State
+from pdm_service.model.allocation import Filter, State
 from pdm_service.names.policy import Policy
-from pdm_service.store.allocations import Filter
 from pdm_service.wire import (
     AllocationReply,
     CheckReply,
@@ -39,6 +38,7 @@ _PAGE = 500
 
 def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[[], Policy]) -> list[HTTPRouteHandler]:
     """Return the compatibility routes for pools."""
+    pool_names = allocator.pool_names
 
     @get("/api/v1/pool/{domain:str}/check", responses=told(503, *CALLED), opt=COMPAT_CHECK)
     async def pool_check(
@@ -47,9 +47,9 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         sub: Annotated[str, QueryParameter(required=False)] = "",
         allocation_key: AllocationKey = None,
     ) -> CheckReply:
-        if not checks.allowed(auth.client.get(), address(scope)):
+        if not checks.allowed(calling.get(), address(scope)):
             return checked(SLOW_DOWN)
-        return checked(await allocator.check(domain, sub, actor(), key=allocation_key))
+        return checked(await pool_names.check(domain, sub, actor(), key=allocation_key))
 
     @post(
         "/api/v1/pool/{domain:str}/reserve",
@@ -64,10 +64,8 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         allocation_key: AllocationKey = None,
     ) -> CompatReservation:
         created_by = data.created_by or _CALLER
-        held = await allocator.reserve(
-            domain, data.subdomain, created_by=created_by, ttl_seconds=None, key=idempotency_key, actor=actor(),
-            allocation_key=allocation_key,
-        )  # fmt: skip
+        terms = Terms(created_by=created_by, key=idempotency_key)
+        held = await pool_names.reserve(domain, data.subdomain, terms, actor(), allocation_key)
         return CompatReservation(
             pool_domain=held.allocation.pool_domain or "",
             subdomain=held.allocation.subdomain or "",
@@ -85,14 +83,17 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         opt=COMPAT_ALLOCATE,
     )
     async def pool_commit(domain: FromPath[str], data: JSONBody[CompatCommitRequest]) -> Response[AllocationReply]:
-        fqdn, _, _ = allocator.pool_name(domain, data.subdomain)
+        fqdn, _, _ = pool_names.name(domain, data.subdomain)
         if not data.load_balancer_ip:
             msg = "a commit needs loadBalancerIP"
             raise MissingAddress(msg)
-        allocation = await allocator.commit(
-            fqdn, data.reservation_token, [data.load_balancer_ip], data.sovereign_fqdn, actor()
+        order = Commit(
+            fqdn=fqdn,
+            token=data.reservation_token,
+            addresses=[data.load_balancer_ip],
+            sovereign_fqdn=data.sovereign_fqdn,
         )
-        return committed(allocation, tell)
+        return committed(await allocator.commit(order, actor()), tell)
 
     @delete(
         "/api/v1/pool/{domain:str}/release",
@@ -105,19 +106,19 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         domain: FromPath[str],
         sub: Annotated[str, QueryParameter(required=False)] = "",
     ) -> Response[CompatFreed]:
-        fqdn, _, _ = allocator.pool_name(domain, _subdomain(await request.body()) or sub)
-        allocation, free = await allocator.release(fqdn, None, actor())
+        fqdn, _, _ = pool_names.name(domain, _subdomain(await request.body()) or sub)
+        allocation, free = await allocator.release(Release(fqdn=fqdn), actor())
         warning = None if free else "DNS is still being removed; the name is free once that is done"
         return Response(CompatFreed(freed=tell(allocation), warning=warning), status_code=200 if free else 202)
 
     @get("/api/v1/pool/{domain:str}/list", responses=told(422, 503, *CALLED), opt=COMPAT_ALLOCATE)
     async def pool_list(domain: FromPath[str]) -> CompatList:
-        pool = allocator.pool(domain)
+        pool = pool_names.pool(domain)
         found, last = [], ""
         wanted = Filter(pool_domain=pool, owner=actor().only)
         while page := await allocator.page(wanted, last, _PAGE):
             found += page
-            last = page[-1].fqdn
+            last = page[-1].place
         return CompatList(pool_domain=pool, allocations=[tell(one) for one in found])
 
     @get("/api/v1/reserved", responses=told(*CALLED), opt=COMPAT_CHECK)

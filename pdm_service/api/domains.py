@@ -7,15 +7,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from pdm_service import names
-from pdm_service.allocator.customer_domains import Byo
+from pdm_service.allocator import Allocator, Registrar, Undo
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor, committed
-from pdm_service.delegations.watch import Watch
-from pdm_service.errors import NoUndoSheet
-from pdm_service.model.observation import Known, OldRRset, ParentView, ServerView
-from pdm_service.store.allocations import Store
-from pdm_service.store.registrar_changes import Changes
+from pdm_service.model.observation import Known, ParentView, ServerView
+from pdm_service.model.records import RRset
 from pdm_service.wire import (
     AllocationReply,
     DelegationReply,
@@ -32,57 +29,58 @@ from pdm_service.wire import (
 _CHANGED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 
-def handlers(byo: Byo, watch: Watch, store: Store, changes: Changes, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes."""
 
     @get("/v1/delegations/{domain:str}", responses=told(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
     async def delegation(
         domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
-        name = names.domain(domain)
-        await byo.require_visible(name, actor())
-        return _delegation(await watch.known(name, fresh=fresh))
+        return _delegation(await allocator.delegation(domain, actor(), fresh=fresh))
 
     @post("/v1/preflight", status_code=200, responses=told(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
-        domain, findings, found = await byo.preflight(data.domain, transfer=data.zone_transfer)
+        domain, findings, found = await allocator.customer_domains.preflight(data.domain, transfer=data.zone_transfer)
         return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
 
     @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
         fqdn = names.domain(data.fqdn)
-        held = await byo.roll_back(fqdn, data.reservation_token, data.registrar, data.registrar_token, actor())
+        registrar = Registrar(name=data.registrar, token=data.registrar_token)
+        held = await allocator.customer_domains.roll_back(fqdn, data.reservation_token, registrar, actor())
         return committed(held, tell)
 
     @get("/v1/allocations/{fqdn:str}/undo", responses=told(404, 409, 422, 503, *CALLED), opt=ALLOCATE)
     async def undo(fqdn: FromPath[str]) -> UndoReply:
-        name = names.domain(fqdn)
-        held = await store.find(name, actor().only)
-        sheet = await changes.sheet(held.id) if held else None
-        if held is None or sheet is None or sheet.made_at is None:
-            raise NoUndoSheet(f"the service has not changed the nameservers of {name}")
-        last = await changes.last(held.id, "nameservers", "rollback", "ds", "ds-removal")
-        return UndoReply(
-            fqdn=name,
-            registrar=sheet.registrar,
-            nameservers=list(sheet.nameservers),
-            ds=list(sheet.ds),
-            acknowledged=list(sheet.acknowledged),
-            records=rrsets(sheet.rrsets),
-            made_at=sheet.made_at,
-            last_change=RegistrarChange(
-                kind=last.kind, outcome=last.outcome, wanted=list(last.wanted), problem=last.problem
-            )
-            if last
-            else None,
-        )
+        return _undo(await allocator.undo(fqdn, actor()))
 
     return [delegation, preflight, rollback, undo]
 
 
-def rrsets(found: tuple[OldRRset, ...]) -> list[ZoneRRset]:
-    """Return RRsets of a zone as they are told."""
-    return [ZoneRRset(name=one.name, type=one.type, ttl=one.ttl, contents=list(one.contents)) for one in found]
+def _undo(found: Undo) -> UndoReply:
+    sheet, last = found.sheet, found.last
+    return UndoReply(
+        fqdn=found.fqdn,
+        registrar=sheet.registrar,
+        nameservers=list(sheet.nameservers),
+        ds=list(sheet.ds),
+        acknowledged=list(sheet.acknowledged),
+        records=rrsets(sheet.rrsets),
+        made_at=found.made_at,
+        last_change=RegistrarChange(
+            kind=last.kind, outcome=last.outcome, wanted=list(last.wanted), problem=last.problem
+        )
+        if last
+        else None,
+    )
+
+
+def rrsets(found: tuple[RRset, ...]) -> list[ZoneRRset]:
+    """Return RRsets of a zone as they are told: names without the trailing dot."""
+    return [
+        ZoneRRset(name=one.name.removesuffix("."), type=one.type, ttl=one.ttl, contents=list(one.contents))
+        for one in found
+    ]
 
 
 def _delegation(known: Known) -> DelegationReply:

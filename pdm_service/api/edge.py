@@ -8,8 +8,9 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
+from pdm_service import deadline
 from pdm_service.api import problems
-from pdm_service.errors import PayloadTooLarge, PdmError, RequestTimeout, UnsupportedMediaType
+from pdm_service.errors import PayloadTooLarge, PdmError, RequestTimeout, StoreUnavailable, UnsupportedMediaType
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
@@ -18,6 +19,10 @@ BODY_SECONDS = 8.0
 """How long a request's body may take to arrive."""
 
 MAX_BODY_BYTES = 64 * 1024
+
+_CUT_SECONDS = deadline.ANSWER_SECONDS + 0.5
+"""What is still under way by then is called off: each step of it should have ended by itself."""
+_TOO_SLOW = "this took too long, and may have been done; send the same request again"
 
 _TOO_LARGE = "a body may have 64 KiB"
 _NOT_JSON = "send the body as application/json"
@@ -70,7 +75,12 @@ class Edge:
             if body is not None:
                 _refuse_unread(headers)
                 receive = body.receive
-            await self._app(scope, receive, answer)
+            with deadline.running():
+                async with asyncio.timeout(_CUT_SECONDS):
+                    await self._app(scope, receive, answer)
+        except TimeoutError:
+            if not status:
+                await _refuse(StoreUnavailable(_TOO_SLOW), answer)
         except PdmError as error:
             if not status:
                 await _refuse(error, answer)

@@ -1,9 +1,8 @@
-"""The routes that look: at allocations, their audit trail, and at what the platform offers."""
+"""The lists: allocations, the audit trail of a name, and all of it for export."""
 
 import base64
 import binascii
 import re
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal, TypedDict
 
@@ -13,29 +12,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
 from pdm_service import names
-from pdm_service.allocator.pool_names import Allocator
-from pdm_service.api.access import ADMIN, ALLOCATE, CHECK
+from pdm_service.allocator import Allocator
+from pdm_service.api.access import ADMIN, ALLOCATE
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import Tell, actor
-from pdm_service.errors import InvalidQuery, NotFound
+from pdm_service.errors import InvalidQuery
+from pdm_service.model.allocation import Filter
 from pdm_service.model.event import Event
-from pdm_service.names.policy import Policy
-from pdm_service.pools.registration import Guard
-from pdm_service.pools.zones import PoolStatus
-from pdm_service.store.allocations import Filter, place_of
-from pdm_service.store.events import Trail
-from pdm_service.wire import (
-    AllocationPage,
-    Dnssec,
-    EventPage,
-    EventReply,
-    ExportedEvent,
-    NameserversReply,
-    PoolRegistration,
-    PoolReply,
-    PoolsReply,
-    ReservedReply,
-)
+from pdm_service.wire import AllocationPage, EventPage, EventReply, ExportedEvent
 
 _NDJSON = "application/x-ndjson"
 
@@ -56,7 +40,7 @@ class Told(TypedDict):
     outcome: str | None
 
 
-def handlers(allocator: Allocator, trail: Trail, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes that look at allocations and their audit trail."""
 
     @get("/v1/allocations", responses=told(400, 422, 503, *CALLED), opt=ALLOCATE)
@@ -70,7 +54,7 @@ def handlers(allocator: Allocator, trail: Trail, tell: Tell) -> list[HTTPRouteHa
         cursor: Annotated[str, QueryParameter(required=False)] = "",
     ) -> AllocationPage:
         wanted = Filter(
-            pool_domain=allocator.pool(pool_domain) if pool_domain else None,
+            pool_domain=allocator.pool_names.pool(pool_domain) if pool_domain else None,
             mode=mode or None,
             state=allocation_state or None,
             created_by=names.text("createdBy", created_by) if created_by else None,
@@ -78,7 +62,7 @@ def handlers(allocator: Allocator, trail: Trail, tell: Tell) -> list[HTTPRouteHa
             tenant=names.text("tenant", tenant) if tenant else None,
         )
         found = await allocator.page(wanted, _from_cursor(cursor), limit + 1)
-        following = _to_cursor(place_of(found[limit - 1])) if len(found) > limit else None
+        following = _to_cursor(found[limit - 1].place) if len(found) > limit else None
         return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
 
     @get("/v1/allocations/{fqdn:str}/events", responses=told(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
@@ -89,9 +73,7 @@ def handlers(allocator: Allocator, trail: Trail, tell: Tell) -> list[HTTPRouteHa
         if after and not (after.isdecimal() and len(after) < 18):
             raise InvalidQuery(_BAD_CURSOR)
         name = names.domain(fqdn)
-        found = await trail.of(name, actor().only, int(after or 0), limit + 1)
-        if not found and not after:
-            raise NotFound("nothing has ever happened to that name")
+        found = await allocator.events(name, actor(), int(after or 0), limit + 1)
         following = _to_cursor(str(found[limit - 1].id)) if len(found) > limit else None
         return EventPage(
             fqdn=name, events=[EventReply(**_event(one)) for one in found[:limit]], next_cursor=following
@@ -103,7 +85,7 @@ def handlers(allocator: Allocator, trail: Trail, tell: Tell) -> list[HTTPRouteHa
         limit: Annotated[int, QueryParameter(ge=1, le=10_000, required=False)] = 1000,
     ) -> Response[bytes]:
         after, start = _since(since)
-        found = await trail.export(after, start, limit)
+        found = await allocator.export(after, start, limit)
         lines = [msgspec.json.encode(_exported(one)) for one in found]
         following = _place(found[-1]) if found else _to_cursor(f"{after[0]}.{after[1]}") if not start else since
         return Response(b"".join(line + b"\n" for line in lines), headers={"PDM-Next-Cursor": following})
@@ -144,57 +126,6 @@ def _since(since: str) -> tuple[tuple[int, int], datetime | None]:
         raise InvalidQuery("since takes a cursor of this export, or a time such as 2026-01-31T00:00:00Z")
     xid, _, identity = place.partition(".")
     return (int(xid), int(identity)), None
-
-
-def platform(
-    nameservers: tuple[str, ...], pools: dict[str, PoolStatus], guard: Guard | None, policy: Callable[[], Policy]
-) -> list[HTTPRouteHandler]:
-    """Return the routes that tell what the platform offers."""
-
-    @get("/v1/pools", responses=told(*CALLED), opt=CHECK)
-    async def list_pools() -> PoolsReply:
-        found = [_pool(domain, pools[domain], nameservers) for domain in sorted(pools)]
-        for pool in found:
-            pool.registration = _registration(pool.pool_domain, guard)
-        return PoolsReply(pools=found)
-
-    @get("/v1/nameservers", responses=told(*CALLED), opt=CHECK)
-    async def list_nameservers() -> NameserversReply:
-        return NameserversReply(nameservers=list(nameservers))
-
-    @get("/v1/reserved", responses=told(*CALLED), opt=CHECK)
-    async def list_reserved() -> ReservedReply:
-        words = policy().words
-        by_reason = {reason: list(entries) for reason, entries in words.lists().items()}
-        return ReservedReply(reserved=list(words.bare()), by_reason=by_reason)
-
-    return [list_pools, list_nameservers, list_reserved]
-
-
-def _pool(domain: str, status: PoolStatus, nameservers: tuple[str, ...]) -> PoolReply:
-    return PoolReply(
-        pool_domain=domain,
-        state="ready" if status.ready else "pending",
-        nameservers=list(nameservers),
-        dnssec=Dnssec(ds=list(status.ds)) if status.ds else None,
-        problems=list(status.problems) or None,
-        last_error=status.last_error,
-        checked_at=status.checked_at,
-    )
-
-
-def _registration(domain: str, guard: Guard | None) -> PoolRegistration | None:
-    if guard is None or (found := guard.status.get(domain)) is None:
-        return None
-    return PoolRegistration(
-        registrar=guard.name,
-        state=found.state,
-        nameservers=None if found.nameservers is None else list(found.nameservers),
-        ds=None if found.ds is None else list(found.ds),
-        problem=found.problem,
-        checked_at=found.checked_at,
-        repaired_at=found.repaired_at,
-    )
 
 
 _BAD_CURSOR = "that cursor was not made by this list"

@@ -5,7 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from adapters.base import About, Validation
-from pdm_service.allocator.customer_domains import Byo
+from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, told
@@ -24,12 +24,12 @@ from pdm_service.wire import (
 _TESTED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
 
 
-def handlers(registrars: Registrars, byo: Byo) -> list[HTTPRouteHandler]:
+def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[HTTPRouteHandler]:
     """Return the routes on /v1."""
 
     @post("/v1/validate", status_code=200, responses=told(*_TESTED, 503), opt=REGISTRAR)
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
-        found = await byo.validate(data.registrar, data.domain, data.token, transfer=data.zone_transfer)
+        found = await customer_domains.validate(data.registrar, data.domain, data.token, transfer=data.zone_transfer)
         reply = _validated(found.asked, found.found)
         reply.problems = list(found.findings) or None
         reply.records = rrsets(found.rrsets) or None

@@ -6,8 +6,8 @@ from litestar import Response
 from litestar.params import HeaderParameter
 
 from pdm_service.callers import Actor
-from pdm_service.callers import gate as auth
-from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, DnsState, Mode
+from pdm_service.callers.gate import calling
+from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, Claim, DnsState, Mode
 from pdm_service.telemetry import logs
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
 
@@ -28,12 +28,12 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
 
     def tell(allocation: Allocation, token: str | None = None, warning: str | None = None) -> AllocationReply:
         addresses = list(allocation.load_balancer_ips)
-        waits = allocation.dns_state is DnsState.PUBLISHED and not allocation.reached
+        waits = allocation.dns.state is DnsState.PUBLISHED and not allocation.reached
         dns = DnsStatus(
-            state="pending" if waits else allocation.dns_state.value,
+            state="pending" if waits else allocation.dns.state.value,
             needs=allocation.needs.value if allocation.needs and allocation.committed_at else None,
-            last_error=allocation.dns_error,
-            updated_at=allocation.dns_updated_at,
+            last_error=allocation.dns.error,
+            updated_at=allocation.dns.updated_at,
         )
         own = allocation.mode is not Mode.POOL
         return AllocationReply(
@@ -50,8 +50,8 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
             load_balancer_ips=addresses or None,
             load_balancer_ip=addresses[0] if addresses else None,
             nameservers=list(nameservers),
-            dnssec=Dnssec(ds=list(allocation.ds), publish=allocation.announce_ds if own else None)
-            if allocation.ds
+            dnssec=Dnssec(ds=list(allocation.dns.ds), publish=allocation.announce_ds if own else None)
+            if allocation.dns.ds
             else None,
             dns=dns,
             proof=allocation.proof.value if allocation.proof else None,
@@ -66,14 +66,14 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
 
 
 def _challenge(allocation: Allocation) -> Challenge | None:
-    if allocation.challenge is None or allocation.proof is not None:
+    if not isinstance(allocation, Claim) or allocation.proof is not None:
         return None
     return Challenge(name=f"{CHALLENGE_LABEL}.{allocation.fqdn}", type="TXT", value=allocation.challenge)
 
 
 def actor() -> Actor:
     """Return who is asking, for the audit trail."""
-    return auth.client.get().actor(logs.request_id.get())
+    return calling.get().actor(logs.request_id.get())
 
 
 def committed(allocation: Allocation, tell: Tell) -> Response[AllocationReply]:

@@ -1,7 +1,6 @@
 """The verbs on /v1: check, reserve, renew, commit, release."""
 
 from dataclasses import dataclass
-from typing import TypedDict
 from urllib.parse import parse_qsl
 
 from litestar import MediaType, Response, get, post
@@ -16,15 +15,13 @@ from litestar.types import Scope
 from msgspec.json import Encoder
 
 from pdm_service import names
-from pdm_service.allocator.customer_domains import Byo, Commit
-from pdm_service.allocator.pool_names import Allocator, Held, Verdict
+from pdm_service.allocator import Allocator, Commit, Registrar, Release, Terms, Verdict
 from pdm_service.api.access import ALLOCATE, CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
-from pdm_service.callers import Actor
-from pdm_service.callers import gate as auth
+from pdm_service.callers.gate import calling
 from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress
-from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.allocation import Mode
 from pdm_service.wire import (
     AllocationReply,
     CheckReply,
@@ -38,8 +35,9 @@ _HELD = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503)
 _GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 
-def handlers(allocator: Allocator, byo: Byo, tell: Tell, checks: Checks) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
+    pool_names, customer_domains = allocator.pool_names, allocator.customer_domains
 
     # The one route that is asked at every keystroke: it spares itself what the framework does for others.
     @get(
@@ -54,10 +52,10 @@ def handlers(allocator: Allocator, byo: Byo, tell: Tell, checks: Checks) -> list
     async def check(scope: Scope) -> ASGIResponse:
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         pool, label = asked.get("poolDomain", ""), asked.get("subdomain", "")
-        client = auth.client.get()
+        client = calling.get()
         verdict = SLOW_DOWN
         if checks.allowed(client, address(scope)):
-            verdict = await allocator.check(
+            verdict = await pool_names.check(
                 pool, label, client.actor(None), tenant=asked.get("tenant"), key=_allocation_key(scope)
             )
         return ASGIResponse(body=_encode(checked(verdict)), media_type=MediaType.JSON)
@@ -66,90 +64,51 @@ def handlers(allocator: Allocator, byo: Byo, tell: Tell, checks: Checks) -> list
     async def reserve(
         data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None, allocation_key: AllocationKey = None
     ) -> AllocationReply:
-        held = await _reserved(allocator, byo, data, idempotency_key, allocation_key)
+        terms = Terms(created_by=data.created_by, ttl_seconds=data.ttl_seconds, key=idempotency_key, tenant=data.tenant)
+        if data.mode == "pool":
+            pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
+            _unwanted(data.mode, domain=data.domain)
+            held = await pool_names.reserve(pool, label, terms, actor(), allocation_key)
+        else:
+            (domain,) = _required(domain=data.domain)
+            _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
+            held = await customer_domains.reserve(Mode(data.mode), domain, terms, actor())
         return tell(held.allocation, held.token, held.warning)
 
     @post("/v1/renew", status_code=200, responses=told(*_HELD), opt=ALLOCATE)
     async def renew(data: JSONBody[RenewRequest]) -> AllocationReply:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        verbs = byo if byo.concerns(fqdn) else allocator
-        return tell(await verbs.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
+        return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
 
     @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply), opt=ALLOCATE)
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
-        fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        return committed(await _committed(allocator, byo, fqdn, data), tell)
+        order = Commit(
+            fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
+            token=data.reservation_token,
+            addresses=_addresses(data),
+            sovereign_fqdn=data.sovereign_fqdn,
+            registrar=Registrar(name=data.registrar, token=data.registrar_token),
+            acknowledged=tuple(data.acknowledge),
+            imports=tuple((f"{_plain(one.name)}.", one.type.strip().upper()) for one in data.imports),
+        )
+        return committed(await allocator.commit(order, actor()), tell)
 
     @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply), opt=ALLOCATE)
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
-        fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
-        allocation, free = await released(allocator, byo, fqdn, data)
+        order = Release(
+            fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
+            token=data.reservation_token or None,
+            force=data.force,
+            registrar=Registrar(name=data.registrar, token=data.registrar_token),
+        )
+        allocation, free = await allocator.release(order, actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
     return [check, reserve, renew, commit, release]
 
 
-# --- which verbs: a pool name's, or those of a customer's domain ----------------------------------------
-
-
-class Terms(TypedDict):
-    """What a reserve is asked with, in every mode."""
-
-    created_by: str | None
-    ttl_seconds: int | None
-    key: str | None
-    actor: Actor
-    tenant: str | None
-
-
-async def _reserved(
-    allocator: Allocator, byo: Byo, data: ReserveRequest, key: str | None, allocation_key: str | None
-) -> Held:
-    more: Terms = {
-        "created_by": data.created_by,
-        "ttl_seconds": data.ttl_seconds,
-        "key": key,
-        "actor": actor(),
-        "tenant": data.tenant,
-    }
-    if data.mode == "pool":
-        pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
-        _unwanted(data.mode, domain=data.domain)
-        return await allocator.reserve(pool, label, allocation_key=allocation_key, **more)
-    (domain,) = _required(domain=data.domain)
-    _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
-    return await byo.reserve(Mode(data.mode), domain, **more)
-
-
-async def _committed(allocator: Allocator, byo: Byo, fqdn: str, data: CommitRequest) -> Allocation:
-    addresses = _addresses(data)
-    if not byo.concerns(fqdn):
-        return await allocator.commit(fqdn, data.reservation_token, addresses, data.sovereign_fqdn, actor())
-    order = Commit(
-        fqdn=fqdn,
-        token=data.reservation_token,
-        addresses=addresses,
-        sovereign_fqdn=data.sovereign_fqdn,
-        registrar=data.registrar,
-        registrar_token=data.registrar_token,
-        acknowledged=tuple(data.acknowledge),
-        imports=tuple((one.name.strip().removesuffix(".").lower(), one.type.strip().upper()) for one in data.imports),
-    )
-    return await byo.commit(order, actor())
-
-
-async def released(allocator: Allocator, byo: Byo, fqdn: str, data: ReleaseRequest) -> tuple[Allocation, bool]:
-    """Give a name back by the verbs that it has; return the allocation and whether the name is free already."""
-    if not byo.concerns(fqdn):
-        return await allocator.release(fqdn, data.reservation_token, actor())
-    return await byo.release(
-        fqdn,
-        data.reservation_token,
-        force=data.force,
-        registrar=data.registrar,
-        registrar_token=data.registrar_token,
-        actor=actor(),
-    )
+def _plain(name: str) -> str:
+    return name.strip().removesuffix(".").lower()
 
 
 def _required(**fields: str | None) -> list[str]:

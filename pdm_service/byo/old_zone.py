@@ -14,10 +14,10 @@ import dns.rdatatype
 import dns.rrset
 from dns.message import Message
 
-from pdm_service import dns_client
+from pdm_service import dns_client, names
 from pdm_service.dns_client import NoAnswer
-from pdm_service.model.observation import OldRRset, OldZone
-from pdm_service.model.records import Nameserver
+from pdm_service.model.observation import OldZone
+from pdm_service.model.records import Nameserver, RRset
 
 Ask = Callable[[str, str, str], Awaitable[Message]]
 """Asks an address for a name and a type; raises NoAnswer."""
@@ -73,11 +73,11 @@ async def scan(domain: str, addresses: Sequence[str], ask: Ask) -> OldZone:
         return None
 
     replies = await asyncio.gather(*(answer(number, *question) for number, question in enumerate(asked)))
-    found: dict[tuple[str, str], OldRRset] = {}
+    found: dict[tuple[str, str], RRset] = {}
     for reply in replies:
         for rrset in _rrsets(reply, domain) if reply else ():
             found.setdefault((rrset.name, rrset.type), rrset)
-    wildcard = [rrset for (name, _), rrset in found.items() if name == stranger]
+    wildcard = [rrset for (name, _), rrset in found.items() if name == f"{stranger}."]
     return OldZone(
         domain=domain,
         asked=tuple(sorted(set(addresses) - dead)),
@@ -90,30 +90,30 @@ async def scan(domain: str, addresses: Sequence[str], ask: Ask) -> OldZone:
 
 
 def _without_wildcard(
-    found: dict[tuple[str, str], OldRRset], wildcard: list[OldRRset], stranger: str, domain: str
-) -> list[OldRRset]:
+    found: dict[tuple[str, str], RRset], wildcard: list[RRset], stranger: str, domain: str
+) -> list[RRset]:
     """Return the RRsets, those that merely come of the wildcard as one of it."""
     same = {(one.type, one.contents) for one in wildcard}
     kept = [
         one for one in found.values()
-        if one.name != stranger and (one.name == domain or (one.type, one.contents) not in same)
+        if one.name != f"{stranger}." and (one.name == f"{domain}." or (one.type, one.contents) not in same)
     ]  # fmt: skip
-    return kept + [OldRRset(name=f"*.{domain}", type=one.type, ttl=one.ttl, contents=one.contents) for one in wildcard]
+    return kept + [RRset(name=f"*.{domain}.", type=one.type, ttl=one.ttl, contents=one.contents) for one in wildcard]
 
 
-def _rrsets(reply: Message, domain: str) -> list[OldRRset]:
+def _rrsets(reply: Message, domain: str) -> list[RRset]:
     """Return what an answer holds of the zone: its answer, and a delegation below the apex."""
     section = list(reply.answer)
     if not reply.flags & dns.flags.AA:
         section = [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
     found = [_old(rrset) for rrset in section if dns.rdatatype.to_text(rrset.rdtype) in _TAKEN]
-    below = [one for one in found if one.name == domain or one.name.endswith("." + domain)]
-    return [one for one in below if one.type != "NS" or reply.flags & dns.flags.AA or one.name != domain]
+    below = [one for one in found if names.covers(f"{domain}.", one.name)]
+    return [one for one in below if one.type != "NS" or reply.flags & dns.flags.AA or one.name != f"{domain}."]
 
 
-def _old(rrset: dns.rrset.RRset) -> OldRRset:
-    return OldRRset(
-        name=rrset.name.to_text(omit_final_dot=True).lower(),
+def _old(rrset: dns.rrset.RRset) -> RRset:
+    return RRset(
+        name=rrset.name.to_text().lower(),
         type=dns.rdatatype.to_text(rrset.rdtype),
         ttl=rrset.ttl,
         contents=tuple(sorted(rdata.to_text() for rdata in rrset)),

@@ -12,7 +12,8 @@ from msgspec import Struct
 from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
 from pdm_service import names
 from pdm_service.findings import Finding
-from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Registry, ServerView
+from pdm_service.model.observation import Observation, OldZone, ParentView, Registry, ServerView
+from pdm_service.model.records import RRset
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
 
 _EXPIRES_SOON = timedelta(days=30)
@@ -58,9 +59,14 @@ class Facts(Struct, frozen=True, kw_only=True):
     """RRsets that the prepared zone should have."""
     signed: bool | None = None
     imported: frozenset[tuple[str, str]] = frozenset()
-    """Name and type of what the commit copies."""
+    """Name (with the trailing dot) and type of what the commit copies."""
     transferable: bool | None = None
     acme_issuers: tuple[str, ...] = ()
+
+    @property
+    def apex(self) -> str:
+        """The domain as the name of RRsets."""
+        return f"{self.domain}."
 
     @property
     def told(self) -> tuple[ParentView, ...]:
@@ -72,7 +78,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         """The nameservers that any server of the parent names."""
         return tuple(sorted({name for view in self.told for name in view.nameservers}))
 
-    def lost(self) -> list[OldRRset]:
+    def lost(self) -> list[RRset]:
         """Return the RRsets of the old zone that the commit does not copy."""
         found = self.old.rrsets if self.old else ()
         return [one for one in found if (one.name, one.type) not in self.imported]
@@ -239,11 +245,11 @@ _IMPORT = "name them in the commit's `import`, or acknowledge that they go"
 _MAIL_LABELS = ("_dmarc", "autodiscover", "autoconfig", "_mta-sts", "mta-sts")
 
 
-def _is_mail(facts: Facts, one: OldRRset) -> bool:
-    label = one.name.removesuffix(facts.domain).rstrip(".")
+def _is_mail(facts: Facts, one: RRset) -> bool:
+    label = one.name.removesuffix(facts.apex).rstrip(".")
     if one.type == "MX":
         return any(content.split()[1:] != ["."] for content in one.contents)  # RFC 7505: a null MX is no mail
-    policy = one.type == "TXT" and one.name == facts.domain and any("v=spf1" in text.lower() for text in one.contents)
+    policy = one.type == "TXT" and one.name == facts.apex and any("v=spf1" in text.lower() for text in one.contents)
     return policy or one.type == "SRV" or label in _MAIL_LABELS or "_domainkey" in label
 
 
@@ -258,16 +264,16 @@ def _web(facts: Facts) -> Iterable[Finding]:
         and "_acme-challenge" not in one.name
     ]  # fmt: skip
     if found:
-        replaced = [one for one in found if one.name in canonical_names(facts.domain)]
+        replaced = [one for one in found if one.name in canonical_names(facts.apex)]
         remedy = f"{len(replaced)} of them stand where the platform's own addresses will be; {_IMPORT}"
         yield _acknowledge("BYO-OLD-WEB", f"something is served at {_listed(found)}", remedy if replaced else _IMPORT)
 
 
 def _delegated(facts: Facts) -> Iterable[Finding]:
-    found = [one for one in facts.lost() if one.type == "NS" and one.name != facts.domain]
+    found = [one for one in facts.lost() if one.type == "NS" and one.name != facts.apex]
     if found:
         yield _acknowledge("BYO-OLD-DELEG", f"delegated further: {_listed(found)}", _IMPORT)
-    elif facts.old is not None and facts.old.wildcard and (f"*.{facts.domain}") not in {n for n, _ in facts.imported}:
+    elif facts.old is not None and facts.old.wildcard and f"*.{facts.apex}" not in {n for n, _ in facts.imported}:
         yield _acknowledge(
             "BYO-OLD-DELEG", "the present zone has a wildcard: names that nobody can list have an answer",
             "tell the platform of those that are in use, or acknowledge that they go",
@@ -284,15 +290,15 @@ def _texts(facts: Facts) -> Iterable[Finding]:
 
 
 def _caa(facts: Facts) -> Iterable[Finding]:
-    found = [one for one in (facts.old.rrsets if facts.old else ()) if one.type == "CAA" and one.name == facts.domain]
-    if found and not allows(found[0], facts.acme_issuers) and (facts.domain, "CAA") not in facts.imported:
+    found = [one for one in (facts.old.rrsets if facts.old else ()) if one.type == "CAA" and one.name == facts.apex]
+    if found and not allows(found[0], facts.acme_issuers) and (facts.apex, "CAA") not in facts.imported:
         yield _acknowledge(
             "BYO-CAA", f"the CAA of {facts.domain} does not admit the platform's CA ({', '.join(facts.acme_issuers)})",
             "import it: the platform's CA is added; or acknowledge that it goes (RFC 8659)",
         )  # fmt: skip
 
 
-def allows(caa: OldRRset, issuers: Collection[str]) -> bool:
+def allows(caa: RRset, issuers: Collection[str]) -> bool:
     """Tell whether a CAA RRset lets one of the issuers issue (RFC 8659 section 4.2)."""
     issue = [words[2].strip('"') for content in caa.contents if (words := content.split(None, 2))[1].lower() == "issue"]
     return not issue or any(value.partition(";")[0].strip().lower() in issuers for value in issue)
@@ -387,8 +393,8 @@ _CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
 )  # fmt: skip
 
 
-def _listed(rrsets: Iterable[OldRRset]) -> str:
-    found = [f"{one.name} {one.type}" for one in rrsets]
+def _listed(rrsets: Iterable[RRset]) -> str:
+    found = [f"{one.name.removesuffix('.')} {one.type}" for one in rrsets]
     return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
 
 

@@ -6,25 +6,23 @@ from time import monotonic
 import msgspec
 from dns.message import Message
 
-from pdm_service.byo import old_zone, preflight
+from adapters.base import Validation
+from pdm_service.byo import budgets, old_zone, preflight
 from pdm_service.byo.rdap import Rdap
 from pdm_service.delegations.prober import Prober, Round
-from pdm_service.delegations.watch import Looked, Watch
+from pdm_service.delegations.watch import Observed, Watch
 from pdm_service.dns_client import NoAnswer
 from pdm_service.findings import Finding
-from pdm_service.model.allocation import Allocation, Mode, Proof
+from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
 from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.model.records import Nameserver
 from pdm_service.store.claims import Claims
-
-_LOOK_SHARE = 0.6
-"""Of a survey's time: the old zone is asked with what is left."""
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What was collected about a domain."""
 
-    looked: Looked
+    observed: Observed
     old: OldZone | None
     """None where nobody but the platform serves the domain."""
     registry: Registry | None
@@ -82,17 +80,17 @@ class Surveyor:
         until = monotonic() + seconds
         registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))
         try:
-            looked = await self._watch.look(domain, seconds * _LOOK_SHARE)
+            observed = await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
             round_ = self._prober.round(max(0.1, until - monotonic()))
-            servers = await self._old_servers(looked, round_)
+            servers = await self._old_servers(observed, round_)
             old = await old_zone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
             transferable = await self._transferable(domain, servers) if transfer else None
-            return Survey(looked=looked, old=old, registry=await registry, transferable=transferable)
+            return Survey(observed=observed, old=old, registry=await registry, transferable=transferable)
         finally:
             registry.cancel()
 
-    async def _old_servers(self, looked: Looked, round_: Round) -> dict[str, Nameserver]:
-        serving = {(view.name, view.address) for view in looked.observation.others if view.state == "serving"}
+    async def _old_servers(self, observed: Observed, round_: Round) -> dict[str, Nameserver]:
+        serving = {(view.name, view.address) for view in observed.observation.others if view.state == "serving"}
         hosts = await asyncio.gather(*(round_.host(name) for name in {name for name, _ in serving}))
         return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
 
@@ -111,21 +109,21 @@ class Surveyor:
         prepared: Prepared | None = None,
     ) -> tuple[Finding, ...]:
         """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
-        memory = survey.looked.memory
-        ds_there = bool(survey.looked.report.ds)
+        memory = survey.observed.memory
+        ds_there = bool(survey.observed.report.ds)
         return preflight.judge(
             preflight.Facts(
                 domain=domain,
-                now=survey.looked.observation.at,
+                now=survey.observed.observation.at,
                 flips=registered is not None,
                 pool_domains=self._pool_domains,
                 nameservers=self._nameservers,
-                observation=survey.looked.observation,
+                observation=survey.observed.observation,
                 old=survey.old,
                 registry=survey.registry,
-                held_by=await self._claims.held_by_others(domain, held.token_digest if held else None),
+                held_by=await self._claims.held_by_others(domain, held.credentials.token_digest if held else None),
                 proven=held is not None and held.proof is Proof.TXT,
-                ours=held is not None and not held.is_claim and held.mode is not Mode.POOL,
+                ours=held is not None and not isinstance(held, Claim) and held.mode is not Mode.POOL,
                 ds_gone_at=None if ds_there else memory.ds_seen_at,
                 ds_ttl=memory.ds_ttl or None,
                 registered_nameservers=registered.nameservers if registered else None,
@@ -148,3 +146,9 @@ def _asking(round_: Round, servers: dict[str, Nameserver]) -> old_zone.Ask:
         return await round_.ask(servers[address], name, rtype, again=False)
 
     return ask
+
+
+def registered_of(found: Validation) -> Registered:
+    """Return what the pre-flight has to know of a registrar's answer."""
+    obstacle = found.obstacle.detail if found.obstacle else None
+    return Registered(nameservers=found.nameservers, may_set=found.can_set_nameservers, obstacle=obstacle)

@@ -1,16 +1,18 @@
-"""Who calls, and what they may do: clients and their scopes (`clients`), and the gate that lets them in (`gate`)."""
+"""Who calls, and what they may do.
 
+`gate` lets requests in by their credential; `clients` who there is, `actor` who acts and how much they may have,
+`token_review` whose a Kubernetes token is, `buckets` how often.
+"""
+
+from pdm_service.callers.actor import BYO, Actor, Quotas
 from pdm_service.callers.clients import (
     ANONYMOUS,
-    BYO,
     EVERYBODY,
     KEY_PREFIX,
     LOCAL,
     NOBODY,
-    Actor,
     Client,
     Clients,
-    Quotas,
     Scope,
     expired,
     read,

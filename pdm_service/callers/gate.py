@@ -6,13 +6,12 @@ Basic with the client's id and key (RFC 7617), which any base URL can carry.
 
 import base64
 import binascii
-from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from ipaddress import ip_address, ip_network
-from time import monotonic
 
 from pdm_service.callers import clients as callers
+from pdm_service.callers.buckets import Buckets
 from pdm_service.callers.clients import EVERYBODY, NOBODY, Client, Clients, Scope
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
@@ -24,10 +23,9 @@ _ATTEMPTS = 20
 """Wrong credentials from one address, before it has to wait…"""
 _PER_MINUTE = 10
 """…and how many more it has in a minute."""
-_REMEMBERED = 10_000
 _MAX_CREDENTIAL = 8192
 
-client: ContextVar[Client] = ContextVar("client", default=EVERYBODY)
+calling: ContextVar[Client] = ContextVar("calling", default=EVERYBODY)
 """Who makes the request under way."""
 
 
@@ -130,28 +128,3 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     return str(parsed) if parsed.version == 4 else str(ip_network(f"{parsed}/64", strict=False))
-
-
-class Buckets:
-    """Token buckets, one for each key: `size` at once, `per_minute` after that. In this process alone."""
-
-    def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def left(self, key: str, size: int, per_minute: int) -> int:
-        """Return how many are left."""
-        return int(self._now(key, size, per_minute)[0])
-
-    def take(self, key: str, size: int, per_minute: int) -> bool:
-        """Take one; tell whether there was one."""
-        left, now = self._now(key, size, per_minute)
-        self._left[key] = (left - 1 if left >= 1 else left), now
-        self._left.move_to_end(key)
-        if len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
-        return left >= 1
-
-    def _now(self, key: str, size: int, per_minute: int) -> tuple[float, float]:
-        now = monotonic()
-        left, at = self._left.get(key, (float(size), now))
-        return min(size, left + (now - at) * per_minute / 60), now

@@ -20,7 +20,7 @@ from pdm_service.model.observation import Observation, ParentState, ParentView, 
 from pdm_service.model.records import Nameserver
 
 
-async def look(round_: Round, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
+async def observe(round_: Round, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
     """Collect all that there is to be seen of a domain's delegation. Never raises for what servers do."""
     try:
         parent = await round_.parent_of(domain)

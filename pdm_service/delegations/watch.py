@@ -1,7 +1,7 @@
-"""The watch: looks at delegations when they are due or asked for, and draws the conclusions.
+"""The watch: observes delegations when they are due or asked for, and draws the conclusions.
 
-A look collects (`look`), judges (`delegation`) and records. What follows from it (a claim is proven, a change at
-a registrar has arrived, the DS may be published) is a conditional statement each: whatever stops a look in the
+An observation is collected (`observe`), judged (`verdict`) and recorded. What follows from it (a claim is proven, a
+change at a registrar has arrived, the DS may be published) is a conditional statement each: whatever stops one in the
 middle, the next one comes to the same.
 """
 
@@ -14,17 +14,19 @@ from time import monotonic
 
 import msgspec
 
+from pdm_service import deadline
 from pdm_service.callers import Actor
-from pdm_service.delegations import verdict as delegation
-from pdm_service.delegations.observe import look, texts
+from pdm_service.delegations import verdict
+from pdm_service.delegations.observe import observe, texts
 from pdm_service.delegations.prober import ROUND_SECONDS, Prober, Round
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
 from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
 from pdm_service.model.observation import Known, Memory, Observation, Report
 from pdm_service.store.claims import Claims
 from pdm_service.store.registrar_changes import Changes, Kind
+from pdm_service.store.rows import Lease
 from pdm_service.store.signals import Signals, until
-from pdm_service.store.watches import Turn, Watches
+from pdm_service.store.watches import Watched, Watches
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 
@@ -33,13 +35,13 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 24
 """Rounds under way in this process; each may wait for slow servers for seconds."""
 _ACTOR = Actor("watch", everything=True)
-_COUNT_SECONDS = 15.0
+_ASK_AGAIN_SECONDS, _LEASE_AGAIN_SECONDS = 0.5, 0.2
 _FRESH = 2
 """A caller may ask for a fresh look every so many first pauses."""
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look found."""
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What one observation of a delegation found, and the verdict."""
 
     observation: Observation
     report: Report
@@ -72,60 +74,47 @@ class Watch:
         self._first = first
         self._ds_registrars = ds_registrars
         self._metrics = metrics
-        self._looks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._more = False
 
     # --- the loop ----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Look at what is due, for ever."""
-        tick = min(self._first.total_seconds() / 3, 5.0)
-        counting = asyncio.create_task(self._count())
-        try:
-            while True:
-                self._wake.clear()
-                try:
-                    free = _AT_ONCE - len(self._looks)
-                    turns = await self._watches.due(free)
-                    self._more = len(turns) == free
-                    for turn in turns:
-                        task = asyncio.create_task(self._turn(turn))
-                        self._looks.add(task)
-                        task.add_done_callback(self._ended)
-                except StoreUnavailable:
-                    pass
-                except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-                    _log.exception("looking for delegations that are due failed by a defect")
-                await until(self._wake, tick * uniform(0.8, 1.2))
-        finally:
-            for task in (*self._looks, counting):
-                task.cancel()
-            await asyncio.gather(*self._looks, counting, return_exceptions=True)
+    async def turn(self) -> None:
+        """Begin to observe what is due, and wait until there may be more; raises StoreUnavailable."""
+        self._wake.clear()
+        free = _AT_ONCE - len(self._running)
+        leases = await self._watches.lease(free)
+        self._more = len(leases) == free
+        for lease in leases:
+            task = asyncio.create_task(self._observe_due(lease))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+        await until(self._wake, min(self._first.total_seconds() / 3, 5.0) * uniform(0.8, 1.2))
+
+    async def close(self) -> None:
+        """Call off what is being observed in the background: it is still due."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._looks.discard(task)
+        self._running.discard(task)
         if self._more:
             self._wake.set()  # a place is free, and somebody may be waiting for it
 
-    async def _turn(self, turn: Turn) -> None:
+    async def _observe_due(self, lease: Lease[Watched]) -> None:
         try:
-            await self._look(turn, ROUND_SECONDS)
+            await self._observe(lease, ROUND_SECONDS)
         except StoreUnavailable:
-            pass  # the turn ends by itself, and the domain is still due
+            pass  # the lease ends by itself, and the domain is still due
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-            _log.exception("looking at the delegation of %s failed by a defect", turn.fqdn)
+            _log.exception("looking at the delegation of %s failed by a defect", lease.name)
 
-    async def _count(self) -> None:
-        while True:
-            try:
-                self._metrics.delegations(await self._watches.phases())
-                await self._watches.forget()
-            except StoreUnavailable:
-                pass
-            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-                _log.exception("counting delegations failed by a defect")
-            await asyncio.sleep(_COUNT_SECONDS)
+    async def count(self) -> None:
+        """Measure how many delegations are in each phase, and forget what nobody cares for any more."""
+        self._metrics.delegations(await self._watches.phases())
+        await self._watches.forget()
 
     # --- on demand -----------------------------------------------------------------------------------
 
@@ -134,35 +123,37 @@ class Watch:
         found = await self._watches.known(fqdn)
         if found is not None and not fresh:
             return found
-        turn = await self._watches.take(fqdn, self._first * _FRESH if found else timedelta())
-        if turn is not None:
-            await self._look(turn, ROUND_SECONDS)
-        end = monotonic() + ROUND_SECONDS
-        with self._signals.awaiting(fqdn) as event:
-            while (found := await self._watches.known(fqdn)) is None and monotonic() < end:
-                await until(event, 0.5)  # somebody else looks, perhaps another replica
+        lease = await self._watches.lease_one(fqdn, self._first * _FRESH if found else timedelta())
+        if lease is not None:
+            await self._observe(lease, ROUND_SECONDS)
+        if (found := await self._watches.known(fqdn)) is None:
+            # Somebody else observes it, perhaps another replica.
+            found = await self._signals.wait(
+                fqdn, lambda: self._watches.known(fqdn), deadline.left(ROUND_SECONDS), _ASK_AGAIN_SECONDS
+            )
         if found is None:
-            raise StoreUnavailable("the delegation is being looked at; ask again shortly")
+            raise StoreUnavailable("the delegation is being observed; ask again shortly")
         return found
 
-    async def look(self, fqdn: str, seconds: float) -> Looked:
-        """Look at a domain now, whatever was known, within `seconds`."""
+    async def observe_now(self, fqdn: str, seconds: float) -> Observed:
+        """Observe a domain now, whatever was known, within `seconds`; raises StoreUnavailable."""
         end = monotonic() + seconds
-        with self._signals.awaiting(fqdn) as event:
-            # Who looks already may have begun before what this caller wants to be seen.
-            while (turn := await self._watches.take(fqdn, timedelta())) is None and monotonic() < end - seconds / 2:
-                event.clear()
-                await until(event, 0.2)
+
+        async def lease_it() -> Lease[Watched] | None:
+            return await self._watches.lease_one(fqdn, timedelta())
+
+        # Who observes it already may have begun before what this caller wants to be seen.
+        lease = await lease_it() or await self._signals.wait(fqdn, lease_it, seconds / 2, _LEASE_AGAIN_SECONDS)
         seconds = end - monotonic()
-        if turn is not None:
-            return await self._look(turn, seconds)
+        if lease is not None:
+            return await self._observe(lease, seconds)
         # What the other finds is recorded, what we find is for this caller.
         known = await self._watches.known(fqdn)
         now = await self._watches.now()
         memory = known.memory if known else Memory(since=now, changed_at=now)
-        observation = await look(self._prober.round(seconds), fqdn, self._wanted, now)
-        report, memory = delegation.judge(observation, self._wanted, memory)
-        return Looked(observation=observation, report=report, memory=memory)
+        observation = await observe(self._prober.round(seconds), fqdn, self._wanted, now)
+        report, memory = verdict.judge(observation, self._wanted, memory)
+        return Observed(observation=observation, report=report, memory=memory)
 
     async def hurry(self, fqdn: str) -> None:
         """Have a domain looked at now, in the background."""
@@ -171,36 +162,38 @@ class Watch:
 
     # --- one look --------------------------------------------------------------------------------------
 
-    async def _look(self, turn: Turn, seconds: float) -> Looked:
-        before = turn.memory or Memory(since=turn.at, changed_at=turn.at)
+    async def _observe(self, lease: Lease[Watched], seconds: float) -> Observed:
+        before = lease.row.memory or Memory(since=lease.row.at, changed_at=lease.row.at)
         round_ = self._prober.round(seconds)
         try:
-            observation = await look(round_, turn.fqdn, self._wanted, turn.at)
-            report, memory = delegation.judge(observation, self._wanted, before)
+            observation = await observe(round_, lease.name, self._wanted, lease.row.at)
+            report, memory = verdict.judge(observation, self._wanted, before)
             self._metrics.looked(report.phase, observation.queries)
-            again = delegation.pause(memory, turn.at, self._first) * uniform(0.9, 1.1)
-            await self._conclude(turn, round_, observation, report, memory)
-            if await self._watches.record(turn, report, memory, again) and memory.phase != before.phase:
-                await self._watches.note(turn.fqdn, before.phase, memory.phase)
-                fields = {"fqdn": turn.fqdn, "before": before.phase, "phase": memory.phase, "dnssec": report.dnssec}
+            again = verdict.pause(memory, lease.row.at, self._first) * uniform(0.9, 1.1)
+            await self._conclude(lease, round_, observation, report, memory)
+            if await self._watches.record(lease, report, memory, again) and memory.phase != before.phase:
+                await self._watches.note(lease.name, before.phase, memory.phase)
+                fields = {"fqdn": lease.name, "before": before.phase, "phase": memory.phase, "dnssec": report.dnssec}
                 logs.event(_log, logging.INFO, "delegation", fields)
         except BaseException:
-            await asyncio.shield(self._give_up(turn))
+            await asyncio.shield(self._give_up(lease))
             raise
-        self._signals.outcome(turn.fqdn)
-        return Looked(observation=observation, report=report, memory=memory)
+        self._signals.outcome(lease.name)
+        return Observed(observation=observation, report=report, memory=memory)
 
-    async def _give_up(self, turn: Turn) -> None:
+    async def _give_up(self, lease: Lease[Watched]) -> None:
         with suppress(StoreUnavailable):  # it ends by itself
-            await self._watches.give_up(turn)
+            await self._watches.give_up(lease)
 
-    async def _conclude(self, turn: Turn, round_: Round, seen: Observation, report: Report, memory: Memory) -> None:
+    async def _conclude(
+        self, lease: Lease[Watched], round_: Round, seen: Observation, report: Report, memory: Memory
+    ) -> None:
         """Act on what was seen."""
-        fqdn = turn.fqdn
-        elsewhere = memory.elsewhere_at == turn.at
+        fqdn = lease.name
+        elsewhere = memory.elsewhere_at == lease.row.at
         delegated = report.parents_ok > 0 and not report.extra and not report.missing
         if elsewhere:
-            await self._claims.seen_elsewhere(fqdn, turn.at)
+            await self._claims.seen_elsewhere(fqdn, lease.row.at)
         shown: dict[Kind, bool] = {
             "rollback": elsewhere,
             "nameservers": delegated,
@@ -208,22 +201,22 @@ class Watch:
             "ds-removal": report.dnssec == "insecure",
         }
         await self._changes.settle_by_dns(fqdn, [kind for kind, is_shown in shown.items() if is_shown])
-        await self._prove(turn, round_, seen, delegated=delegated)
-        if memory.phase == "live" and (from_ := delegation.secure_from(memory)) is not None and turn.at >= from_:
+        await self._prove(lease, round_, seen, delegated=delegated)
+        if memory.phase == "live" and (from_ := verdict.secure_from(memory)) is not None and lease.row.at >= from_:
             secured = report.dnssec == "secure"
             if await self._watches.announce(fqdn, secured=secured, registrars=self._ds_registrars):
                 self._signals.work.set()
 
-    async def _prove(self, turn: Turn, round_: Round, seen: Observation, *, delegated: bool) -> None:
+    async def _prove(self, lease: Lease[Watched], round_: Round, seen: Observation, *, delegated: bool) -> None:
         """Record the proofs that were seen, and make allocations of claims that have one and were committed."""
-        claims = await self._claims.of(turn.fqdn)
+        claims = await self._claims.of(lease.name)
         if any(claim.proof is None for claim in claims):
-            found = await texts(round_, seen, f"{CHALLENGE_LABEL}.{turn.fqdn}")
+            found = await texts(round_, seen, f"{CHALLENGE_LABEL}.{lease.name}")
             await self._claims.prove([claim.id for claim in claims if claim.challenge in found], Proof.TXT)
             if delegated:
-                moved = await self._claims.prove_by_transition(turn.fqdn, turn.at)
+                moved = await self._claims.prove_by_transition(lease.name, lease.row.at)
                 await self._claims.prove(moved, Proof.TRANSITION)
-            claims = await self._claims.of(turn.fqdn)
+            claims = await self._claims.of(lease.name)
         for claim in claims:
             if claim.proof is None or claim.committed_at is None:
                 continue
@@ -231,5 +224,5 @@ class Watch:
                 if await self._claims.adopt(claim.id, _ACTOR):
                     self._signals.work.set()
             except (Conflict, OverlapsAllocation) as refusal:
-                fields = {"fqdn": turn.fqdn, "claim": claim.id, "error": str(refusal)}
+                fields = {"fqdn": lease.name, "claim": claim.id, "error": str(refusal)}
                 logs.event(_log, logging.WARNING, "a proven claim cannot be had", fields)

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from pdm_service.model.records import RRset
+from pdm_service.model.tokens import Credentials
 
 CHALLENGE_LABEL = "_openova-challenge"
 """Where the TXT record stands that proves a claim."""
@@ -18,9 +19,9 @@ class Mode(StrEnum):
     POOL = "pool"
     """A label directly under a pool domain."""
     BYO_MANUAL = "byo-manual"
-    """The customer's own domain; he changes its nameservers himself."""
+    """The customer's own domain; they change its nameservers themselves."""
     BYO_API = "byo-api"
-    """The customer's own domain; the service changes its nameservers with a token of his registrar."""
+    """The customer's own domain; the service changes its nameservers with a token of their registrar."""
 
 
 class Proof(StrEnum):
@@ -66,6 +67,19 @@ class DnsState(StrEnum):
     REMOVING = "removing"
 
 
+class Dns(msgspec.Struct, frozen=True, kw_only=True):
+    """What DNS has of an allocation, as the publisher recorded it last."""
+
+    state: DnsState = DnsState.NONE
+    error: str | None = None
+    """Why the last attempt failed, in words for the caller."""
+    updated_at: datetime | None = None
+    ds: tuple[str, ...] = ()
+    """DS of the child zone as last published, in presentation form: "tag algorithm digest-type digest"."""
+    attempts: int = 0
+    """Failed attempts to make DNS equal to the present generation."""
+
+
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """One DNS name handed out, as the store has it."""
 
@@ -74,35 +88,22 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     fqdn: str
     """Lower case, no trailing dot."""
     mode: Mode
-    pool_domain: str | None
+    pool_domain: str | None = None
     """Only in pool mode, as the label."""
-    subdomain: str | None
+    subdomain: str | None = None
     state: State
-    expired: bool
+    expired: bool = False
     """A reservation whose time was over when the row was read, by the database's clock."""
-    created_by: str | None
+    created_by: str | None = None
     reserved_at: datetime
-    expires_at: datetime | None
-    committed_at: datetime | None
-    token_digest: bytes
-    """SHA-256 of the reservation token."""
-    token_nonce: bytes | None
-    """What the token is derived from, together with the caller's Idempotency-Key."""
-    idempotency_digest: bytes | None
-    """SHA-256 of the Idempotency-Key of the reserve."""
-    request_digest: bytes | None
-    """SHA-256 of what that reserve asked for."""
-    sovereign_fqdn: str | None
-    load_balancer_ips: tuple[str, ...]
-    ds: tuple[str, ...]
-    """DS of the child zone as last published, in presentation form: "tag algorithm digest-type digest"."""
-    dns_state: DnsState
-    dns_error: str | None
-    dns_updated_at: datetime | None
-    generation: int
+    expires_at: datetime | None = None
+    committed_at: datetime | None = None
+    credentials: Credentials
+    sovereign_fqdn: str | None = None
+    load_balancer_ips: tuple[str, ...] = ()
+    dns: Dns = Dns()
+    generation: int = 0
     """Grows with every change of the wanted state, and is never used twice for a name."""
-    attempts: int
-    """Failed attempts to make DNS equal to the present generation."""
     owner: str = "local"
     """The client that made it."""
     tenant: str | None = None
@@ -118,13 +119,6 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     needs: Needs | None = None
     not_before: datetime | None = None
     """While it is released: when the caches have forgotten it, and its zone may go."""
-    challenge: str | None = None
-    """Only of a claim: what the TXT record has to say that proves it."""
-
-    @property
-    def is_claim(self) -> bool:
-        """Somebody's word that a domain is his: nothing is served for it, and others may say the same."""
-        return self.challenge is not None
 
     def is_declared_for(self, tenant: str) -> bool:
         """Whether it is held by PUT, for this owner of a resource."""
@@ -132,10 +126,33 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reached(self) -> bool:
-        """Whether DNS has what the holder wants, and the way to it needs nothing more of him."""
-        return self.dns_state is DnsState.PUBLISHED and (self.needs is None or self.announce_ds)
+        """Whether DNS has what the holder wants, and the way to it needs nothing more of them."""
+        return self.dns.state is DnsState.PUBLISHED and (self.needs is None or self.announce_ds)
 
     @property
     def settled(self) -> bool:
         """DNS has what the state wants."""
-        return self.dns_state in {DnsState.NONE, DnsState.PUBLISHED}
+        return self.dns.state in {DnsState.NONE, DnsState.PUBLISHED}
+
+    @property
+    def place(self) -> str:
+        """The place behind it in the list of all holdings, which is ordered by name and id."""
+        return f"{self.fqdn} {self.id}"
+
+
+class Claim(Allocation, frozen=True, kw_only=True):
+    """Somebody's word that a domain is theirs: nothing is served for it, and others may say the same."""
+
+    challenge: str
+    """What the TXT record has to say that proves it."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which allocations and claims to list; None admits all."""
+
+    pool_domain: str | None = None
+    mode: str | None = None
+    state: str | None = None
+    created_by: str | None = None
+    owner: str | None = None
+    tenant: str | None = None

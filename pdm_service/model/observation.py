@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from pdm_service.findings import Finding
+from pdm_service.model.records import RRset
 
 ParentState = Literal[
     "referral",  # not authoritative, with the domain's NS in the authority section
@@ -101,24 +102,13 @@ class Observation(Struct, frozen=True, kw_only=True):
     """Why the parent zone was not found."""
 
 
-class OldRRset(Struct, frozen=True, kw_only=True):
-    """One RRset of a zone as its present nameservers serve it."""
-
-    name: str
-    """Absolute, lower case, without a trailing dot; may begin with "*."."""
-    type: str
-    ttl: int
-    contents: tuple[str, ...]
-    """In presentation form, names absolute with a trailing dot; sorted."""
-
-
 class OldZone(Struct, frozen=True, kw_only=True):
     """What was found of a zone at its present nameservers by asking for usual names; never all there is."""
 
     domain: str
     asked: tuple[str, ...]
     """The addresses that answered."""
-    rrsets: tuple[OldRRset, ...]
+    rrsets: tuple[RRset, ...]
     wildcard: bool
     """Whether a random name has an answer."""
     complete: bool

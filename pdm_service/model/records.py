@@ -13,12 +13,15 @@ class Nameserver(msgspec.Struct, frozen=True):
 
 
 class RRset(msgspec.Struct, frozen=True, kw_only=True):
-    """One RRset in PowerDNS's words: absolute name with trailing dot, contents in canonical form."""
+    """One RRset: a name, a type, and its records (RFC 2181 section 5)."""
 
     name: str
+    """Absolute, lower case, with the trailing dot; may begin with "*."."""
     type: str
     ttl: int
+    """In seconds."""
     contents: tuple[str, ...]
+    """In presentation form, names in them absolute with the trailing dot."""
 
     def same(self, other: "RRset | None") -> bool:
         """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""

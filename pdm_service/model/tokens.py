@@ -4,10 +4,32 @@ import hashlib
 import hmac
 from uuid import UUID, uuid4
 
+import msgspec
+
 from pdm_service.errors import InvalidFormat
-from pdm_service.model.allocation import Allocation
 
 _KEY_LIMIT = 255
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of the secrets of a holding. Shown in no reply and no log: its repr is empty."""
+
+    token_digest: bytes
+    """SHA-256 of the reservation token; empty where there is none, which no token matches."""
+    token_nonce: bytes | None = None
+    """What the token is derived from, together with the caller's Idempotency-Key."""
+    idempotency_digest: bytes | None = None
+    """SHA-256 of the Idempotency-Key of the reserve."""
+    request_digest: bytes | None = None
+    """SHA-256 of what that reserve asked for."""
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Credentials()"
+
+    def admit(self, token_digest: bytes) -> bool:
+        """Tell whether a token is that of the holding, in constant time."""
+        return hmac.compare_digest(self.token_digest, token_digest)
 
 
 def digest(secret: str) -> bytes:
@@ -24,11 +46,6 @@ def made(nonce: bytes, key: str | None) -> str:
     if key is None:
         return str(uuid4())
     return str(UUID(bytes=hmac.digest(nonce, key.strip().encode(), "sha256")[:16], version=4))
-
-
-def matches(found: Allocation | None, token_digest: bytes) -> bool:
-    """Tell whether a token is that of an allocation, in constant time."""
-    return found is not None and hmac.compare_digest(found.token_digest, token_digest)
 
 
 def checked_key(key: str | None) -> str | None:

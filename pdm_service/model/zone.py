@@ -88,11 +88,11 @@ def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
         rrsets=(
             apex,
             *_addresses(zone, allocation.load_balancer_ips),
-            *(() if allocation.ds else allocation.imports),
+            *(() if allocation.dns.ds else allocation.imports),
         ),
-        imports=allocation.imports if allocation.ds else (),
+        imports=allocation.imports if allocation.dns.ds else (),
         nameservers=hosts,
-        known_ds=allocation.ds,
+        known_ds=allocation.dns.ds,
         delegated=allocation.mode is Mode.POOL,
         announced=None if allocation.mode is Mode.POOL else allocation.announce_ds,
     )

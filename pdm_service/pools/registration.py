@@ -33,7 +33,9 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.registrars import ds_of
-from pdm_service.store.pool_registrations import Outcome, Registration, Registrations, State, Turn
+from pdm_service.store.pool_registrations import Outcome, Registered, Registration, Registrations, State
+from pdm_service.store.rows import Lease
+from pdm_service.store.signals import until
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 
@@ -128,9 +130,10 @@ class Guard:
         self._ds_delay = pace.ds_delay
         self._tick_seconds = pace.tick.total_seconds()
         self._metrics = metrics
-        self._wake = asyncio.Event()
         self._older: dict[str, timedelta] = {domain: timedelta() for domain in domains if registrable(domain) == domain}
-        self._domains = tuple(self._older)
+        self.domains = tuple(self._older)
+        self._wake = {domain: asyncio.Event() for domain in self.domains}
+        self._one_at_a_time = asyncio.Lock()
         self._asked_at: dict[str, float] = {}
         self.status: dict[str, Registration] = {}
         self.name = registrar.about.name
@@ -138,77 +141,72 @@ class Guard:
     def committed(self, domain: str) -> None:
         """Have the domain of a name that was just committed looked at, if the last look is too old."""
         now = monotonic()
-        if domain in self._domains and now - self._asked_at.get(domain, -_ASK_SECONDS) >= _ASK_SECONDS:
+        if domain in self._wake and now - self._asked_at.get(domain, -_ASK_SECONDS) >= _ASK_SECONDS:
             self._asked_at[domain] = now
             self._older.setdefault(domain, AT_COMMIT)
-            self._wake.set()
+            self._wake[domain].set()
 
-    async def run(self) -> None:
-        """Look after all domains, for ever."""
-        while True:
-            self._wake.clear()
-            older, self._older = self._older, {}
-            for domain in self._domains:
-                await self._turn(domain, older.get(domain))
-            try:
-                async with asyncio.timeout(min(1.0, self._tick_seconds) if self._older else self._tick_seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-
-    async def _turn(self, domain: str, older: timedelta | None) -> None:
+    async def turn(self, domain: str) -> None:
+        """Look after one domain if that is due, and wait until it may be."""
+        wake = self._wake[domain]
+        wake.clear()
+        older = self._older.pop(domain, None)
         try:
-            if older == timedelta() and not self._ready(domain):
-                self._older[domain] = older
-                return
-            turn = await self._registrations.take(domain, older, _LEASE)
-            if turn is not None:
-                await self._registrations.record(turn, await self._look(turn))
-            self.status = await self._registrations.all()
+            # Registrars take one request of an account at a time, or slow down.
+            async with self._one_at_a_time:
+                await self._look_after(domain, older)
         except StoreUnavailable:
             self._older.setdefault(domain, _DAILY if older is None else older)
-        except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-            _log.exception("looking after the registration of %s failed by a defect", domain)
+        await until(wake, min(1.0, self._tick_seconds) if domain in self._older else self._tick_seconds)
 
-    async def _look(self, turn: Turn) -> Outcome:
-        outcome = await self._outcome(turn)
-        before = self.status.get(turn.pool_domain)
+    async def _look_after(self, domain: str, older: timedelta | None) -> None:
+        if older == timedelta() and not self._ready(domain):
+            self._older[domain] = older
+            return
+        lease = await self._registrations.lease(domain, older, _LEASE)
+        if lease is not None:
+            await self._registrations.record(lease, await self._look(lease))
+        self.status = await self._registrations.all()
+
+    async def _look(self, lease: Lease[Registered]) -> Outcome:
+        outcome = await self._outcome(lease)
+        before = self.status.get(lease.name)
         if outcome.problem and (before is None or before.problem != outcome.problem):
-            fields = {"poolDomain": turn.pool_domain, "registrar": self.name, "problem": outcome.problem}
+            fields = {"poolDomain": lease.name, "registrar": self.name, "problem": outcome.problem}
             logs.event(_log, logging.WARNING, "pool registration", fields)
         self._metrics.registration_checked(outcome.state)
         return outcome
 
-    async def _outcome(self, turn: Turn) -> Outcome:
+    async def _outcome(self, lease: Lease[Registered]) -> Outcome:
         seen: Seen | None = None
         try:
-            if waiting := await self._under_way(turn):
+            if waiting := await self._under_way(lease):
                 return waiting
-            seen = await self._see(turn.pool_domain)
-            return await self._mend(turn, seen)
+            seen = await self._see(lease.name)
+            return await self._mend(lease, seen)
         except (PowerDnsError, NotSeen) as error:
             return _failed(f"nothing is changed while the zone is not served: {error}", _SOON, seen)
         except RegistrarError as failure:
             outcome = _failed(failure.detail, _pause(failure), seen)
             # Before anything was seen, what is under way was not found out either.
-            return outcome if seen else msgspec.structs.replace(outcome, operation=turn.operation)
+            return outcome if seen else msgspec.structs.replace(outcome, operation=lease.row.operation)
 
-    async def _under_way(self, turn: Turn) -> Outcome | None:
+    async def _under_way(self, lease: Lease[Registered]) -> Outcome | None:
         """Return the outcome while the registrar still carries out the last change; None once it does not."""
-        if turn.operation is None or not isinstance(self._registrar, Follows):
+        if lease.row.operation is None or not isinstance(self._registrar, Follows):
             return None
         try:
             progress = await self._registrar.progress(
-                self._credential, turn.pool_domain, turn.operation, within=_CALL_SECONDS
+                self._credential, lease.name, lease.row.operation, within=_CALL_SECONDS
             )
         except (Rejected, NotSupported):
             return None  # nobody will ever tell how it ended: what is on record has to
         if progress.failed is not None:
             return _failed(progress.failed.detail, _REFUSED, None)
-        if progress.done or turn.since_moved is None or turn.since_moved > _DAILY:
+        if progress.done or lease.row.since_moved is None or lease.row.since_moved > _DAILY:
             return None
         again = max(_SOON, timedelta(seconds=progress.poll_after_seconds))
-        return Outcome(state="changing", operation=turn.operation, again=again)
+        return Outcome(state="changing", operation=lease.row.operation, again=again)
 
     async def _see(self, domain: str) -> Seen:
         nameservers = await self._registrar.get_nameservers(self._credential, domain, within=_CALL_SECONDS)
@@ -220,46 +218,46 @@ class Guard:
             # Other nameservers than ours are an outage of every name below; that does not wait for the DS.
             return Seen(nameservers, None, f"the DS cannot be read: {failure.detail}")
 
-    async def _mend(self, turn: Turn, seen: Seen) -> Outcome:
-        ds = tuple(ds_of(*key) for key in await self._powerdns.signing_keys(f"{turn.pool_domain}."))
-        may_sign = turn.since_moved is None or turn.since_moved > self._ds_delay
+    async def _mend(self, lease: Lease[Registered], seen: Seen) -> Outcome:
+        ds = tuple(ds_of(*key) for key in await self._powerdns.signing_keys(f"{lease.name}."))
+        may_sign = lease.row.since_moved is None or lease.row.since_moved > self._ds_delay
         sets_ds = isinstance(self._registrar, SetsDs) and seen.ds is not None
         steps = plan(seen, self._nameservers, ds, may_sign=may_sign, sets_ds=sets_ds)
         if not steps:
             unsigned = sets_ds and not {one.rdata for one in ds} <= {one.rdata for one in seen.ds or ()}
             soon = _AWAY if seen.problem else min(self._ds_delay, AT_COMMIT) if unsigned else None
             return _told(seen, "in-order", again=soon or _DAILY * uniform(0.9, 1.0))
-        settling = {SetNameservers: turn.since_moved, SetDs: turn.since_signed}
+        settling = {SetNameservers: lease.row.since_moved, SetDs: lease.row.since_signed}
         if any(since is not None and since < _SETTLING for step in steps if (since := settling[type(step)])):
             return _told(seen, "changing", again=_SOON)
-        await self._asked.served(f"{turn.pool_domain}.", await self._powerdns.ds(f"{turn.pool_domain}."))
+        await self._asked.served(f"{lease.name}.", await self._powerdns.ds(f"{lease.name}."))
         for step in steps:
-            pending = await self._apply(turn, step, seen)
+            pending = await self._apply(lease, step, seen)
             if pending is not None:  # the next step waits until this one is on record
                 again = max(_SOON, timedelta(seconds=pending.poll_after_seconds))
                 return _told(seen, "changing", operation=pending.operation, repaired=True, again=again)
-        return _told(await self._see(turn.pool_domain), "in-order", repaired=True, again=_SOON)
+        return _told(await self._see(lease.name), "in-order", repaired=True, again=_SOON)
 
-    async def _apply(self, turn: Turn, step: SetDs | SetNameservers, seen: Seen) -> Pending | None:
+    async def _apply(self, lease: Lease[Registered], step: SetDs | SetNameservers, seen: Seen) -> Pending | None:
         """Take one step; a turn that is over writes nothing."""
         moving = isinstance(step, SetNameservers)
         noted = self._registrations.about_to_move if moving else self._registrations.about_to_sign
-        if not await noted(turn):
-            raise StoreUnavailable("the turn is over")
+        if not await noted(lease):
+            raise StoreUnavailable("the lease has ended")
         what = "nameservers" if moving else "ds"
         logs.event(
             _log, logging.WARNING, "pool registration drifted",
-            {"poolDomain": turn.pool_domain, "registrar": self.name, "repairing": what,
+            {"poolDomain": lease.name, "registrar": self.name, "repairing": what,
              "nameservers": seen.nameservers, "ds": _texts(seen.ds)},
         )  # fmt: skip
         if isinstance(step, SetNameservers):
             change = await self._registrar.set_nameservers(
-                self._credential, turn.pool_domain, self._nameservers, within=_CALL_SECONDS
+                self._credential, lease.name, self._nameservers, within=_CALL_SECONDS
             )
             pending = change if isinstance(change, Pending) else None
         else:
             assert isinstance(self._registrar, SetsDs)  # noqa: S101 - plan has no such step otherwise
-            pending = await self._registrar.set_ds(self._credential, turn.pool_domain, step.ds, within=_CALL_SECONDS)
+            pending = await self._registrar.set_ds(self._credential, lease.name, step.ds, within=_CALL_SECONDS)
         self._metrics.registration_repaired(what)
         return pending
 

@@ -14,7 +14,7 @@ from pdm_service.model import zone
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
-from pdm_service.store.allocations import Store
+from pdm_service.store.allocations import Allocations
 from pdm_service.store.signals import Signals
 from pdm_service.store.worklist import Worklist
 from pdm_service.telemetry import logs
@@ -44,7 +44,7 @@ class PoolZones:
         domains: tuple[str, ...],
         nameservers: tuple[str, ...],
         asked: Nameservers,
-        store: Store,
+        allocations: Allocations,
         worklist: Worklist,
         powerdns: PowerDns,
         signals: Signals,
@@ -54,7 +54,7 @@ class PoolZones:
     ) -> None:
         self._nameservers = nameservers
         self._asked = asked
-        self._store = store
+        self._allocations = allocations
         self._worklist = worklist
         self._powerdns = powerdns
         self._signals = signals
@@ -63,28 +63,21 @@ class PoolZones:
         self._metrics = metrics
         self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
 
-    async def run(self) -> None:
-        """Keep all pool zones, for ever; one that cannot be kept does not hold up the others."""
-        await asyncio.gather(*(self._keep_for_ever(domain) for domain in self.status))
-
-    async def _keep_for_ever(self, domain: str) -> None:
-        while True:
-            try:
-                self.status[domain] = await self._keep(domain)
-                pause = self._interval.total_seconds() * uniform(0.75, 1.25)
-            except (PowerDnsError, StoreUnavailable, NotSeen) as error:
-                before = self.status[domain]
-                if before.last_error != str(error):
-                    logs.event(_log, logging.WARNING, "pool zone", {"poolDomain": domain, "error": str(error)})
-                self.status[domain] = msgspec.structs.replace(before, last_error=str(error))
-                pause = uniform(*_RETRY_SECONDS)
-            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-                _log.exception("keeping the pool zone %s failed by a defect", domain)
-                pause = _RETRY_SECONDS[1]
-            await asyncio.sleep(pause)
+    async def turn(self, domain: str) -> None:
+        """Bring one pool zone in order, and wait until it is to be looked at again."""
+        try:
+            self.status[domain] = await self._keep(domain)
+            pause = self._interval.total_seconds() * uniform(0.75, 1.25)
+        except (PowerDnsError, StoreUnavailable, NotSeen) as error:
+            before = self.status[domain]
+            if before.last_error != str(error):
+                logs.event(_log, logging.WARNING, "pool zone", {"poolDomain": domain, "error": str(error)})
+            self.status[domain] = msgspec.structs.replace(before, last_error=str(error))
+            pause = uniform(*_RETRY_SECONDS)
+        await asyncio.sleep(pause)
 
     async def _keep(self, domain: str) -> PoolStatus:
-        if holder := (await self._store.overlapping([domain])).get(domain):
+        if holder := (await self._allocations.overlapping([domain])).get(domain):
             # Whose name it is concerns the operator, who reads the log, and nobody else.
             logs.event(_log, logging.WARNING, "pool domain is taken", {"poolDomain": domain, "by": holder})
             error = f"{domain} is, or lies below, a name that is allocated: it cannot be a pool domain"

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+from pdm_service.model.allocation import Allocation
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
-from pdm_service.store.worklist import Lease, Worklist
+from pdm_service.store.rows import Lease
+from pdm_service.store.worklist import Worklist
 
 _BATCH = 100
 _WRITER_SECONDS = 8.0
@@ -18,7 +20,7 @@ class LeaseLost(Exception):
 class _Change:
     """NS and DS of one child, and whom to tell what came of them."""
 
-    def __init__(self, lease: Lease, rrsets: tuple[RRset, ...]) -> None:
+    def __init__(self, lease: Lease[Allocation], rrsets: tuple[RRset, ...]) -> None:
         self.lease = lease
         self.rrsets = rrsets
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,7 +45,7 @@ class ParentZone:
         self._waiting: list[_Change] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def apply(self, lease: Lease, rrsets: tuple[RRset, ...]) -> None:
+    async def apply(self, lease: Lease[Allocation], rrsets: tuple[RRset, ...]) -> None:
         """Write RRsets of one child; returns when they are written.
 
         Raises LeaseLost, PowerDnsError or StoreUnavailable; the change may then have been made.

@@ -17,7 +17,7 @@ import tenacity
 from pdm_service.dns_client import NoAnswer
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
-from pdm_service.model.allocation import DnsState, Mode, State
+from pdm_service.model.allocation import Allocation, DnsState, Mode, State
 from pdm_service.powerdns import (
     PowerDns,
     PowerDnsError,
@@ -27,8 +27,9 @@ from pdm_service.powerdns import (
 )
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
+from pdm_service.store.rows import Lease
 from pdm_service.store.signals import Signals, until
-from pdm_service.store.worklist import Lease, Worklist
+from pdm_service.store.worklist import Worklist
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
@@ -81,32 +82,24 @@ class Publisher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._audits = 0
         self._stopping = False
+        self._counted = 0.0
         self.away = False
         self._lost = False
 
     # --- the loop ----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Work until `stop` is called."""
-        counted = 0.0
-        while not self._stopping:
-            self._signals.work.clear()
-            try:
-                if self.away:
-                    await self._probe()
-                started = await self._start_due()
-                if monotonic() >= counted:
-                    backlog = await self._worklist.backlog()
-                    self._metrics.backlog(backlog.pending, backlog.oldest_seconds)
-                    counted = monotonic() + self._pace.reconcile.total_seconds() / 2
-            except StoreUnavailable:
-                started = 0
-                await asyncio.sleep(0.5)
-            except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-                _log.exception("looking for work failed by a defect")
-                started = 0
-            if not started:
-                await until(self._signals.work, self._pace.reconcile.total_seconds() * uniform(0.8, 1.2))
+    async def turn(self) -> None:
+        """Start what is due, and wait until there may be more; raises StoreUnavailable."""
+        self._signals.work.clear()
+        if self.away:
+            await self._probe()
+        started = await self._start_due()
+        if monotonic() >= self._counted:
+            backlog = await self._worklist.backlog()
+            self._metrics.backlog(backlog.pending, backlog.oldest_seconds)
+            self._counted = monotonic() + self._pace.reconcile.total_seconds() / 2
+        if not started:
+            await until(self._signals.work, self._pace.reconcile.total_seconds() * uniform(0.8, 1.2))
 
     async def stop(self, seconds: float) -> None:
         """Start nothing more, let attempts under way finish for at most `seconds`, give the others up."""
@@ -120,7 +113,7 @@ class Publisher:
 
     async def _start_due(self) -> int:
         free = _ATTEMPTS_AT_ONCE - len(self._attempts)
-        if free <= 0 or self.away:
+        if free <= 0 or self.away or self._stopping:
             return 0
         leases = await self._worklist.lease(free, min(free, _AUDITS_AT_ONCE - self._audits))
         for lease in leases:
@@ -147,13 +140,13 @@ class Publisher:
 
     # --- one attempt -------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease) -> None:
-        with self._tracing.span(f"publish {lease.allocation.state}") as span:
+    async def _attempt(self, lease: Lease[Allocation]) -> None:
+        with self._tracing.span(f"publish {lease.row.state}") as span:
             if span is not None:
-                span.set_attribute("pdm.fqdn", lease.allocation.fqdn)
+                span.set_attribute("pdm.fqdn", lease.name)
             await self._attempted(lease)
 
-    async def _attempted(self, lease: Lease) -> None:
+    async def _attempted(self, lease: Lease[Allocation]) -> None:
         start = monotonic()
         outcome, error, cause = "interrupted", "", ""
         try:
@@ -168,8 +161,8 @@ class Publisher:
             error, cause = str(failure), _cause(failure)
             self.away = self.away or isinstance(failure, Unavailable)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
-        except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-            _log.exception("an attempt at %s failed by a defect", lease.allocation.fqdn)
+        except Exception:  # noqa: BLE001 - a defect must not end the work
+            _log.exception("an attempt at %s failed by a defect", lease.name)
             outcome, cause = "failed", "defect"
             error = "an unexpected failure; the service's log has the details"
         finally:
@@ -178,14 +171,14 @@ class Publisher:
             # Also when cancelled: a lease that is not given back holds the name until it ends.
             await asyncio.shield(self._conclude(lease, outcome, error, monotonic() - start))
 
-    async def _conclude(self, lease: Lease, outcome: str, error: str, seconds: float) -> None:
-        allocation = lease.allocation
+    async def _conclude(self, lease: Lease[Allocation], outcome: str, error: str, seconds: float) -> None:
+        allocation = lease.row
         recorded = True
         try:
             if error:
                 backoff = _BACKOFF_REJECTED if outcome == "rejected" else _BACKOFF
-                delay = _delay(backoff, allocation.attempts + 1)
-                recorded = await self._worklist.failed(lease, error, timedelta(seconds=delay))
+                delay = _delay(backoff, allocation.dns.attempts + 1)
+                recorded = await self._worklist.record_failure(lease, error, timedelta(seconds=delay))
                 asyncio.get_running_loop().call_later(delay, self._signals.work.set)
             if outcome in {"superseded", "interrupted"} or not recorded:
                 await self._worklist.give_up(lease)
@@ -201,7 +194,7 @@ class Publisher:
             "fqdn": allocation.fqdn,
             "state": allocation.state,
             "outcome": outcome,
-            "attempt": allocation.attempts + 1,
+            "attempt": allocation.dns.attempts + 1,
             "waitedMs": round(lease.waited_seconds * 1000),
             "durationMs": round(seconds * 1000),
         }
@@ -210,43 +203,43 @@ class Publisher:
         level = logging.WARNING if error else logging.DEBUG if outcome == "unchanged" else logging.INFO
         logs.event(_log, level, "publishing", fields)
 
-    async def _converge(self, lease: Lease) -> str:
-        if lease.allocation.state is State.RELEASING:
+    async def _converge(self, lease: Lease[Allocation]) -> str:
+        if lease.row.state is State.RELEASING:
             return await self._take_away(lease)
-        want = zone.wanted(lease.allocation, self._names)
-        if lease.allocation.dns_state is not DnsState.PUBLISHED:
+        want = zone.wanted(lease.row, self._names)
+        if lease.row.dns.state is not DnsState.PUBLISHED:
             return await self._publish(lease, want)
         if what := await self._drift(lease, want):
-            if not await self._worklist.drifted(lease, what):
+            if not await self._worklist.record_drift(lease, what):
                 raise LeaseLost
             self._metrics.drift()
             return await self._publish(lease, want)
         await self._announce(want)
-        if not await self._worklist.unchanged(lease, self._next_audit()):
+        if not await self._worklist.record_unchanged(lease, self._next_audit()):
             raise LeaseLost
         return "unchanged"
 
     # --- publish ---------------------------------------------------------------------------------
 
-    async def _publish(self, lease: Lease, want: zone.Wanted) -> str:
+    async def _publish(self, lease: Lease[Allocation], want: zone.Wanted) -> str:
         ds = await self._child(lease, want)
         await self._announce(want)
         await self._seen(lambda: self._nameservers.served(want.zone, ds), want.zone)
         if want.delegated:
-            await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, self._names, ds))
+            await self._parent(lease).apply(lease, zone.delegation(lease.name, self._names, ds))
             await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
         outcome = _outcome(lease)
-        if not await self._worklist.published(lease, ds, self._next_audit(), outcome):
+        if not await self._worklist.record_published(lease, ds, self._next_audit(), outcome):
             raise LeaseLost
         if outcome == "repaired":
             self._metrics.drift_repaired()
-        elif outcome == "published" and lease.allocation.committed_at is not None:
-            self._metrics.published((datetime.now(UTC) - lease.allocation.committed_at).total_seconds())
+        elif outcome == "published" and lease.row.committed_at is not None:
+            self._metrics.published((datetime.now(UTC) - lease.row.committed_at).total_seconds())
         return outcome
 
-    async def _child(self, lease: Lease, want: zone.Wanted) -> tuple[str, ...]:
+    async def _child(self, lease: Lease[Allocation], want: zone.Wanted) -> tuple[str, ...]:
         """Make the child zone as wanted; return its DS."""
-        first = lease.allocation.attempts == 0 and not lease.allocation.ds
+        first = lease.row.dns.attempts == 0 and not lease.row.dns.ds
         if not (first and await self._create(want)):
             seen = await self._powerdns.observe(want.zone)
             step = zone.plan(want, seen) if seen else None
@@ -261,7 +254,7 @@ class Publisher:
                 if zone.is_foreign(want, seen):
                     raise Rejected(f"PowerDNS has a zone {want.zone} of somebody else's; an operator has to remove it")
                 if want.delegated:
-                    await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+                    await self._parent(lease).apply(lease, zone.delegation(lease.name, (), ()))
                 await self._powerdns.delete_zone(want.zone)
             if not await self._create(want):
                 raise PowerDnsError(f"{want.zone} appeared while it was being created")
@@ -294,20 +287,20 @@ class Publisher:
 
     # --- take away -------------------------------------------------------------------------------
 
-    async def _take_away(self, lease: Lease) -> str:
-        name = f"{lease.allocation.fqdn}."
-        if lease.allocation.mode is Mode.POOL:
-            await self._parent(lease).apply(lease, zone.delegation(lease.allocation.fqdn, (), ()))
+    async def _take_away(self, lease: Lease[Allocation]) -> str:
+        name = f"{lease.name}."
+        if lease.row.mode is Mode.POOL:
+            await self._parent(lease).apply(lease, zone.delegation(lease.name, (), ()))
             await self._seen(lambda: self._nameservers.delegated(name, ()), name)
         await self._powerdns.delete_zone(name)
         await self._seen(lambda: self._nameservers.gone(name), name)
-        if not await self._worklist.removed(lease):
+        if not await self._worklist.record_removed(lease):
             raise LeaseLost
         return "removed"
 
     # --- audit -----------------------------------------------------------------------------------
 
-    async def _drift(self, lease: Lease, want: zone.Wanted) -> str:
+    async def _drift(self, lease: Lease[Allocation], want: zone.Wanted) -> str:
         """Return what DNS has otherwise than published, an empty text if nothing that is ours."""
         differences = await self._nameservers.differences(await self._nameservers.one(), want)
         if not differences:
@@ -319,10 +312,10 @@ class Publisher:
             return ""
         return f"DNS differed from what was published: {', '.join(differences)}"
 
-    async def _is_delegated(self, lease: Lease, want: zone.Wanted) -> bool:
-        parent = await self._powerdns.zone(f"{lease.allocation.pool_domain}.", rrset=want.zone)
+    async def _is_delegated(self, lease: Lease[Allocation], want: zone.Wanted) -> bool:
+        parent = await self._powerdns.zone(f"{lease.row.pool_domain}.", rrset=want.zone)
         sets = parent.sets() if parent else ()
-        return zone.is_delegated(lease.allocation.fqdn, self._names, want.known_ds, sets)
+        return zone.is_delegated(lease.name, self._names, want.known_ds, sets)
 
     def _next_audit(self) -> timedelta:
         return self._pace.audit * uniform(0.75, 1.25)
@@ -345,20 +338,20 @@ class Publisher:
                 pause = min(0.5, pause + 0.05)
             await asyncio.sleep(pause)
 
-    def _parent(self, lease: Lease) -> ParentZone:
-        name = lease.allocation.pool_domain
+    def _parent(self, lease: Lease[Allocation]) -> ParentZone:
+        name = lease.row.pool_domain
         assert name is not None  # noqa: S101 - only names in pool mode have a parent zone of ours
         if name not in self._parents:
             self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
         return self._parents[name]
 
 
-def _outcome(lease: Lease) -> str:
+def _outcome(lease: Lease[Allocation]) -> str:
     """Return what it is that an attempt which succeeded did."""
-    if not lease.allocation.ds:
+    if not lease.row.dns.ds:
         return "published"
     # What differed from what was published says so; what its holder changed does not.
-    return "repaired" if _is_audit(lease) or lease.allocation.dns_error else "changed"
+    return "repaired" if _is_audit(lease) or lease.row.dns.error else "changed"
 
 
 def _cause(failure: Exception) -> str:
@@ -373,8 +366,8 @@ def _cause(failure: Exception) -> str:
     return causes.get(type(failure), "powerdns-failed")
 
 
-def _is_audit(lease: Lease) -> bool:
-    return lease.allocation.dns_state is DnsState.PUBLISHED
+def _is_audit(lease: Lease[Allocation]) -> bool:
+    return lease.row.dns.state is DnsState.PUBLISHED
 
 
 def _delay(backoff: tenacity.wait.wait_base, attempt: int) -> float:

@@ -24,7 +24,7 @@ def content(path: Path, parse: Callable[[str], T]) -> T:
     return parse(found.decode())
 
 
-class Reread(Generic[T]):
+class LiveFile(Generic[T]):
     """What a file says now. A version that makes no sense is told to the log, and the one before stays in force."""
 
     def __init__(self, path: Path, parse: Callable[[str], T], observe: Callable[[bool], None]) -> None:

@@ -1,13 +1,13 @@
-"""PostgreSQL: one method per question or transition, and what its refusals mean.
+"""Allocations: one method per question or transition, and what its refusals mean.
 
 Every transition is one statement that changes the row, appends to the audit trail and wakes who
 acts next, or changes nothing. The database's clock judges expiry; its constraints decide who holds
 a name. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -15,77 +15,13 @@ import msgspec
 
 from pdm_service import names
 from pdm_service.callers import Actor
-from pdm_service.errors import (
-    Conflict,
-    IdempotencyKeyReused,
-    OverlapsAllocation,
-    QuotaExceeded,
-    StoreUnavailable,
-)
-from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
-from pdm_service.model.records import RRset
-from pdm_service.names import policy
-from pdm_service.names.policy import Confusables
-from pdm_service.store import quotas
-from pdm_service.store.batching import Together
+from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation
+from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.tokens import Credentials
+from pdm_service.store.availability import BATCH, QUARANTINED, Availability, Question
+from pdm_service.store.batching import Batched
 from pdm_service.store.database import Database
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-_TOGETHER = 64
-"""How many questions, or reservations, go into one statement at most."""
-
-_SKELETON_LOCKS = 0x70646F
-"""The first key of the advisory locks under which names are compared with others that look alike."""
-
-WORK_CHANNEL = "pdm_work"
-OUTCOME_CHANNEL = "pdm_outcome"
-
-# `a` is a row of allocations in all statements below.
-COLUMNS: LiteralString = """
-    a.id, a.fqdn, a.mode, a.pool_domain, a.subdomain, a.state, a.created_by, a.reserved_at, a.expires_at,
-    a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest, a.sovereign_fqdn,
-    a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
-    a.owner, a.tenant, a.declared,
-    coalesce(a.expires_at <= now(), false) AS expired,
-    a.proof, a.imports, a.announce_ds, a.needs, a.not_before
-"""
-LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
-
-# `a` is a row of claims: the columns of an allocation, as far as a claim has them.
-CLAIM: LiteralString = """
-    a.id, a.fqdn, a.mode, NULL AS pool_domain, NULL AS subdomain, 'reserved' AS state, a.created_by, a.reserved_at,
-    a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
-    a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
-    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
-    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts,
-    a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
-    a.proof, a.imports, false AS announce_ds,
-    CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
-    NULL::timestamptz AS not_before, a.challenge
-"""
-
-_FILTERED: LiteralString = """
-    ($2::text IS NULL OR a.pool_domain = $2) AND ($3::text IS NULL OR a.mode = $3)
-    AND ($4::text IS NULL OR a.state = $4) AND ($5::text IS NULL OR a.created_by = $5)
-    AND ($8::text IS NULL OR a.owner = $8) AND ($9::text IS NULL OR a.tenant = $9)
-"""
-NO_ID, LAST_ID = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
-# `q` is a row of quarantine, `new` who wants its name.
-QUARANTINED: LiteralString = "q.until > now() AND (q.owner <> new.owner OR q.tenant IS DISTINCT FROM new.tenant)"
-
-# Somebody else has, or had until lately, a name that `new` is easily taken for.
-RESEMBLES: LiteralString = f"""
-    (EXISTS (SELECT FROM allocations o
-              WHERE o.pool_domain = new.pool_domain AND o.skeleton = new.skeleton AND o.fqdn <> new.fqdn
-                AND (o.owner <> new.owner OR o.tenant IS DISTINCT FROM new.tenant)
-                AND (o.expires_at IS NULL OR o.expires_at > now()))
-     OR EXISTS (SELECT FROM quarantine q
-                 WHERE q.pool_domain = new.pool_domain AND q.skeleton = new.skeleton AND q.fqdn <> new.fqdn
-                   AND {QUARANTINED}))
-"""
+from pdm_service.store.rows import COLUMNS, LIVE, WORK_CHANNEL, allocation_of
 
 RESERVE: LiteralString = f"""
     WITH a AS (
@@ -127,138 +63,34 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     subdomain: str
     created_by: str | None
     ttl: timedelta
-    token_digest: bytes
-    token_nonce: bytes | None
-    idempotency_digest: bytes | None
-    request_digest: bytes
+    credentials: Credentials
     tenant: str | None = None
 
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which allocations to list; None admits all."""
-
-    pool_domain: str | None = None
-    mode: str | None = None
-    state: str | None = None
-    created_by: str | None = None
-    owner: str | None = None
-    tenant: str | None = None
+    def question(self, actor: Actor) -> Question:
+        """Return the question whether this client could have the name."""
+        return Question(self.fqdn, self.pool_domain, self.subdomain, actor.name, self.tenant)
 
 
-class Question(msgspec.Struct, frozen=True):
-    """Who asks whether he could have a name."""
+class Allocations:
+    """Questions about allocations, and the transitions that callers ask for."""
 
-    fqdn: str
-    pool_domain: str
-    subdomain: str
-    owner: str
-    tenant: str | None
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """What stands in the way of having a name."""
-
-    state: State | None
-    """Of a live allocation, None if there is none."""
-    quarantined: bool = False
-    """Kept for its last holder."""
-    resembles: bool = False
-    """Easily taken for a name that somebody else holds."""
-
-
-class Store:
-    """What callers ask of PostgreSQL: questions and transitions."""
-
-    def __init__(self, database: Database, confusables: Confusables = "off") -> None:
+    def __init__(self, database: Database, availability: Availability) -> None:
         self._database = database
-        self._confusables = confusables
-        self._standing: Together[Question, Standing] = Together(self._ask_standing, _TOGETHER)
-        self._reserving: Together[tuple[Reservation, Actor], Allocation | None] = Together(self._reserve, _TOGETHER)
-
-    async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
-        async with self._database.connection() as connection:
-            return await connection.fetchrow(statement, *values)
-
-    async def _rows(self, statement: LiteralString, *values: object) -> list[asyncpg.Record]:
-        async with self._database.connection() as connection:
-            return await connection.fetch(statement, *values)
+        self._availability = availability
+        self._reserving: Batched[tuple[Reservation, Actor], Allocation | None] = Batched(self._reserve, BATCH)
 
     # --- questions -----------------------------------------------------------------------------
 
     async def find(self, fqdn: str, only: str | None = None) -> Allocation | None:
         """Return the allocation as stored, an expired reservation included; with `only`, if it is that client's."""
-        row = await self._row(
+        row = await self._database.row(
             f"SELECT {COLUMNS} FROM allocations a WHERE a.fqdn = $1 AND ($2::text IS NULL OR a.owner = $2)", fqdn, only
         )
         return allocation_of(row) if row else None
 
-    async def standing(self, question: Question) -> Standing:
-        """Return what stands in the way of having a name."""
-        return await self._standing(question)
-
-    async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
-        looks = [policy.skeleton(question.subdomain) for question in questions]
-        # A name has its own look: one scan finds it, and all that is easily taken for it.
-        rows = await self._rows(
-            f"""
-            SELECT a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
-             WHERE a.skeleton = ANY($1) AND a.pool_domain IS NOT NULL AND {LIVE}
-            UNION ALL
-            SELECT q.skeleton, q.fqdn, NULL, q.owner, q.tenant FROM quarantine q
-             WHERE q.skeleton = ANY($1) AND q.until > now()
-            """,
-            looks,
-        )
-        alike: dict[str, list[asyncpg.Record]] = {}
-        for row in rows:
-            alike.setdefault(row[0], []).append(row)
-        return [_standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
-
-    async def page(self, wanted: Filter, after: str, limit: int) -> list[Allocation]:
-        """Return at most `limit` live allocations and claims that follow the place `after`, by name and id."""
-        fqdn, _, identity = after.partition(" ")
-        last = identity or (NO_ID if not fqdn else LAST_ID)
-        rows = await self._rows(
-            f"""
-            SELECT * FROM (
-                (SELECT {COLUMNS}, NULL::text AS challenge FROM allocations a
-                  WHERE a.fqdn >= $1 AND (a.fqdn, a.id) > ($1, $7::text::uuid) AND {LIVE} AND {_FILTERED}
-                  ORDER BY a.fqdn, a.id LIMIT $6)
-                UNION ALL
-                (SELECT {CLAIM} FROM (SELECT *, NULL::text AS pool_domain, 'reserved' AS state FROM claims) a
-                  WHERE (a.fqdn, a.id) > ($1, $7::text::uuid) AND {LIVE} AND {_FILTERED}
-                  ORDER BY a.fqdn, a.id LIMIT $6)) AS held
-             ORDER BY fqdn, id LIMIT $6
-            """,
-            fqdn, wanted.pool_domain, wanted.mode, wanted.state, wanted.created_by, limit, last,
-            wanted.owner, wanted.tenant,
-        )  # fmt: skip
-        return [allocation_of(row) for row in rows]
-
-    async def revision(self) -> str | None:
-        """Return the schema's revision; raises StoreUnavailable where there is no schema."""
-        try:
-            row = await self._row("SELECT version_num FROM alembic_version")
-        except asyncpg.UndefinedTableError as error:
-            msg = "the database has no schema yet"
-            raise StoreUnavailable(msg) from error
-        return row["version_num"] if row else None
-
-    async def census(self) -> dict[tuple[str, str], int]:
-        """Return how many allocations and claims there are, by pool domain (or "byo") and state."""
-        rows = await self._rows(
-            """
-            SELECT coalesce(pool_domain, 'byo'), state, count(*) FROM allocations
-             WHERE expires_at IS NULL OR expires_at > now() GROUP BY 1, 2
-            UNION ALL
-            SELECT 'byo', 'reserved', count(*) FROM claims WHERE expires_at > now() HAVING count(*) > 0
-            """
-        )
-        return {(pool, state): count for pool, state, count in rows}
-
     async def overlapping(self, domains: Sequence[str]) -> dict[str, str]:
         """Return for each of `domains` a live allocation that it is, or lies below."""
-        rows = await self._rows(
+        rows = await self._database.rows(
             f"""
             SELECT d.name, a.fqdn FROM unnest($1::text[], $2::text[], $3::text[]) AS d (name, low, high)
               JOIN allocations a ON a.span @> name_span(d.low, d.high) AND {LIVE}
@@ -275,26 +107,22 @@ class Store:
         Raises OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded; Conflict for what is easily taken for
         somebody else's.
         """
-        if not self._is_counted(actor):
+        if not self._availability.counts(actor):
             return await self._reserving((new, actor))
         (found,) = await self._reserve([(new, actor)])
         if isinstance(found, Exception):
             raise found
         return found
 
-    def _is_counted(self, actor: Actor) -> bool:
-        """Tell whether what others have, or the caller himself has, decides with the name itself."""
-        return actor.quotas.any or actor.tenant_quotas.any or self._confusables == "refuse"
-
     async def _reserve(self, wanted: Sequence[tuple[Reservation, Actor]]) -> list[Allocation | Exception | None]:
         """Reserve names in one statement; where one of them is refused, one by one."""
         first = {new.fqdn: new for new, _ in reversed(wanted)}
         columns = _columns([(new, by) for new, by in wanted if first[new.fqdn] is new])
         try:
-            if self._is_counted(wanted[0][1]):
+            if self._availability.counts(wanted[0][1]):
                 rows = await self._reserve_counted(*wanted[0], columns)
             else:
-                rows = await self._rows(RESERVE, *columns)
+                rows = await self._database.rows(RESERVE, *columns)
         except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
             if len(wanted) > 1:
                 return [(await self._reserve([one]))[0] for one in wanted]
@@ -309,30 +137,9 @@ class Store:
 
         What decides is looked at under locks, of which all take the same in the same order.
         """
-        question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
-        async with self._database.connection() as connection, connection.transaction():
-            await self.require_room(connection, question, actor)
+        async with self._database.transaction() as connection:
+            await self._availability.require_room(connection, new.question(actor), actor)
             return await connection.fetch(RESERVE, *columns)
-
-    async def require_room(self, connection: "PoolConnectionProxy", question: Question, actor: Actor) -> None:
-        """Raise QuotaExceeded if a client has what it may have, Conflict if a name is easily taken for another's.
-
-        To be called in the transaction that takes the name: until it ends nobody else can take one that matters.
-        """
-        await count(connection, actor, question.tenant)
-        if self._confusables != "refuse":
-            return
-        alike = f"{policy.skeleton(question.subdomain)}.{question.pool_domain}"
-        await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _SKELETON_LOCKS, alike)
-        resembles = await connection.fetchval(
-            f"""
-            SELECT {RESEMBLES} FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                AS new (fqdn, pool_domain, skeleton, owner, tenant)
-            """,
-            *_asked([question]),
-        )
-        if resembles:
-            raise Conflict(f"{question.fqdn} is easily taken for a name that somebody else holds; choose another")
 
     async def _why_refused(
         self, new: Reservation, actor: Actor, error: asyncpg.PostgresError
@@ -348,7 +155,7 @@ class Store:
 
     async def forget_expired(self, low: str, high: str) -> bool:
         """Delete expired reservations above and below a name; tell whether there were any."""
-        row = await self._row(
+        row = await self._database.row(
             """
             WITH gone AS (
                 DELETE FROM allocations WHERE span && name_span($1, $2) AND expires_at <= now() RETURNING fqdn, id)
@@ -361,7 +168,7 @@ class Store:
 
     async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Allocation | None:
         """Let a live reservation end `ttl` from now, if that is later; None if it is not the token's."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE allocations SET expires_at = greatest(expires_at, now() + $3)
@@ -381,7 +188,7 @@ class Store:
         self, fqdn: str, token_digest: bytes, addresses: Sequence[str], sovereign_fqdn: str | None, actor: Actor
     ) -> Allocation | None:
         """Make a live reservation active; None if it is not the token's, or is no reservation."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -400,46 +207,39 @@ class Store:
         )  # fmt: skip
         return allocation_of(row) if row else None
 
-    async def release_reserved(
-        self, fqdn: str, token_digest: bytes | None, actor: Actor, declared_for: str | None = None
-    ) -> Allocation | None:
-        """Delete a live reservation, which has no DNS; None if there is none (of that token or resource, if given)."""
-        row = await self._row(
+    async def release_reserved(self, held: Allocation, actor: Actor) -> Allocation | None:
+        """Delete a live reservation, which has no DNS; None if it is none any more."""
+        row = await self._database.row(
             f"""
             WITH a AS (
                 DELETE FROM allocations
-                 WHERE fqdn = $1 AND state = 'reserved' AND (declared OR expires_at > now())
-                   AND ($2::bytea IS NULL OR token_digest = $2) AND ($5::text IS NULL OR owner = $5)
-                   AND ($6::text IS NULL OR (declared AND tenant = $6))
+                 WHERE fqdn = $1 AND id = $2 AND state = 'reserved' AND (declared OR expires_at > now())
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state)
                 SELECT fqdn, id, 'released', $3, $4, 'reserved' FROM a)
             SELECT {COLUMNS} FROM a
             """,
-            fqdn, token_digest, actor.name, actor.request_id, actor.only, declared_for,
+            held.fqdn, held.id, actor.name, actor.request_id,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
-    async def release_active(
-        self, fqdn: str, token_digest: bytes | None, actor: Actor, declared_for: str | None = None
-    ) -> Allocation | None:
-        """Send an active name on its way out of DNS; None if there is none (of that token or resource, if given)."""
-        row = await self._row(
+    async def release_active(self, held: Allocation, actor: Actor) -> Allocation | None:
+        """Send an active name on its way out of DNS; None if it is not active any more."""
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE allocations
                    SET state = 'releasing', dns_state = 'removing', dns_updated_at = now(), dns_error = NULL,
                        generation = nextval('allocation_generation'), attempts = 0, due_at = now()
-                 WHERE fqdn = $1 AND state = 'active' AND ($2::bytea IS NULL OR token_digest = $2)
-                   AND ($5::text IS NULL OR owner = $5) AND ($6::text IS NULL OR (declared AND tenant = $6))
+                 WHERE fqdn = $1 AND id = $2 AND state = 'active'
                 RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state)
                 SELECT fqdn, id, 'released', $3, $4, 'active', 'releasing' FROM a)
             SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
             """,
-            fqdn, token_digest, actor.name, actor.request_id, actor.only, declared_for,
+            held.fqdn, held.id, actor.name, actor.request_id,
         )  # fmt: skip
         return allocation_of(row) if row else None
 
@@ -450,7 +250,7 @@ class Store:
 
         An `orphan` still points here: the next claim on it needs a proof that nobody can wait for.
         """
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -474,7 +274,7 @@ class Store:
 
     async def hasten(self, allocation: UUID) -> Allocation | None:
         """Keep the zone of a domain that is on its way out no longer; None if it is kept no more already."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -492,7 +292,7 @@ class Store:
 
         Holding on for a while lets a late holder hear that it is late, rather than "not found".
         """
-        rows = await self._rows(
+        rows = await self._database.rows(
             """
             WITH gone AS (
                 DELETE FROM allocations WHERE state = 'reserved' AND expires_at < now() - $1::interval
@@ -504,79 +304,16 @@ class Store:
         )
         return len(rows)
 
-    async def end_quarantine(self) -> None:
-        """Forget who had names last whose time in quarantine is over."""
-        await self._rows("DELETE FROM quarantine WHERE until < now()")
-
-
-def place_of(last: Allocation) -> str:
-    """Return the place in the list of allocations behind one of them."""
-    return f"{last.fqdn} {last.id}"
-
-
-_FIELDS = frozenset(Allocation.__struct_fields__)
-
-
-async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | None) -> None:
-    """Raise QuotaExceeded if a client, or its tenant, has what it may have.
-
-    To be called in the transaction that takes the name: nobody else takes one for this client until it ends.
-    """
-    if not (actor.quotas.any or actor.tenant_quotas.any):
-        return
-    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", quotas.LOCKS, actor.name)
-    for who, limits, whose in ((None, actor.quotas, "this client"), (tenant, actor.tenant_quotas, "this tenant")):
-        if not limits.any or (limits is actor.tenant_quotas and tenant is None):
-            continue
-        row = await connection.fetchrow(quotas.USAGE, actor.name, who)
-        if row and (excess := quotas.exceeded(quotas.Usage(**row), limits)):
-            raise QuotaExceeded(f"{whose} may have {excess.limit} {excess.what}", excess.retry_after_seconds)
-
-
-def _standing(question: Question, alike: Iterable[asyncpg.Record]) -> Standing:
-    """Return what the rows that look like a name mean for who asks about it."""
-    state, quarantined, resembles = None, False, False
-    for _, fqdn, its_state, owner, tenant in alike:
-        others = (owner, tenant) != (question.owner, question.tenant)
-        if fqdn != question.fqdn:
-            resembles = resembles or (others and fqdn.endswith(f".{question.pool_domain}"))
-        elif its_state is not None:
-            state = State(its_state)
-        else:
-            quarantined = quarantined or others
-    return Standing(state, quarantined, resembles)
-
-
-def _asked(questions: Sequence[Question]) -> list[list[str | None]]:
-    """Return the parameters of a question: a list for each."""
-    rows = ((one.fqdn, one.pool_domain, policy.skeleton(one.subdomain), one.owner, one.tenant) for one in questions)
-    return [list(column) for column in zip(*rows, strict=True)]
-
 
 def _columns(wanted: Sequence[tuple[Reservation, Actor]]) -> list[list[object]]:
     """Return the parameters of RESERVE: a list for each."""
     rows = (
         (
             new.fqdn, *names.span(new.fqdn), new.mode, new.pool_domain, new.subdomain, new.created_by, new.ttl,
-            new.token_digest, new.token_nonce, new.idempotency_digest, new.request_digest, by.name, by.request_id,
+            new.credentials.token_digest, new.credentials.token_nonce, new.credentials.idempotency_digest,
+            new.credentials.request_digest, by.name, by.request_id,
             by.name, new.tenant,
         )
         for new, by in wanted
     )  # fmt: skip
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def allocation_of(row: asyncpg.Record) -> Allocation:
-    """Return the allocation in a row of COLUMNS."""
-    values = dict(row)
-    for extra in values.keys() - _FIELDS:
-        del values[extra]
-    values["mode"] = Mode(values["mode"])
-    values["state"] = State(values["state"])
-    values["dns_state"] = DnsState(values["dns_state"])
-    values["load_balancer_ips"] = tuple(values["load_balancer_ips"])
-    values["ds"] = tuple(values["ds"])
-    values["proof"] = Proof(values["proof"]) if values["proof"] else None
-    values["needs"] = Needs(values["needs"]) if values["needs"] else None
-    values["imports"] = msgspec.json.decode(values["imports"], type=tuple[RRset, ...]) if values["imports"] else ()
-    return Allocation(**values)

@@ -1,14 +1,15 @@
-"""Ask together what is asked at the same time: one call serves all callers of a moment."""
+"""Batching: what is asked at the same time is asked together, one call for all callers of a moment."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Question, Answer]):
+class Batched(Generic[Question, Answer]):
     """Gathers the questions that come while a call is under way into the next call.
 
     A lone question is asked at once. An answer is never older than its question.
@@ -27,7 +28,8 @@ class Together(Generic[Question, Answer]):
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((question, answer))
         if self._asking is None:
-            self._asking = loop.create_task(self._ask_all())
+            # Of no request: it serves all who ask, whatever time the first of them has left.
+            self._asking = loop.create_task(self._ask_all(), context=Context())
         return await answer
 
     async def _ask_all(self) -> None:

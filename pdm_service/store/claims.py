@@ -16,10 +16,12 @@ import msgspec
 from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
-from pdm_service.model.allocation import Allocation, Mode, Proof
+from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
 from pdm_service.model.records import RRset
-from pdm_service.store.allocations import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, count
+from pdm_service.model.tokens import Credentials
+from pdm_service.store import quotas
 from pdm_service.store.database import Database
+from pdm_service.store.rows import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, claim_of
 
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""
@@ -32,10 +34,7 @@ class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     created_by: str | None
     ttl: timedelta
-    token_digest: bytes
-    token_nonce: bytes | None
-    idempotency_digest: bytes | None
-    request_digest: bytes
+    credentials: Credentials
     challenge: str
     tenant: str | None = None
 
@@ -54,41 +53,36 @@ class Claims:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def _row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
-        async with self._database.connection() as connection:
-            return await connection.fetchrow(statement, *values)
-
     # --- questions -----------------------------------------------------------------------------
 
-    async def find(self, fqdn: str, token_digest: bytes, only: str | None) -> Allocation | None:
+    async def find(self, fqdn: str, token_digest: bytes, only: str | None) -> Claim | None:
         """Return the claim of a token (and of a client), an expired one included."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             SELECT {CLAIM} FROM claims a
              WHERE a.fqdn = $1 AND a.token_digest = $2 AND ($3::text IS NULL OR a.owner = $3)
             """,
             fqdn, token_digest, only,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return claim_of(row) if row else None
 
-    async def again(self, owner: str, idempotency_digest: bytes) -> Allocation | None:
+    async def again(self, owner: str, idempotency_digest: bytes) -> Claim | None:
         """Return the claim that a client opened before with the same Idempotency-Key."""
-        row = await self._row(
+        row = await self._database.row(
             f"SELECT {CLAIM} FROM claims a WHERE a.owner = $1 AND a.idempotency_digest = $2", owner, idempotency_digest
         )
-        return allocation_of(row) if row else None
+        return claim_of(row) if row else None
 
-    async def of(self, fqdn: str, only: str | None = None) -> list[Allocation]:
+    async def of(self, fqdn: str, only: str | None = None) -> list[Claim]:
         """Return the live claims of a domain (and of a client), the oldest first."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT {CLAIM} FROM claims a
-                 WHERE a.fqdn = $1 AND {LIVE} AND ($2::text IS NULL OR a.owner = $2) ORDER BY a.reserved_at, a.id
-                """,
-                fqdn, only,
-            )  # fmt: skip
-        return [allocation_of(row) for row in rows]
+        rows = await self._database.rows(
+            f"""
+            SELECT {CLAIM} FROM claims a
+             WHERE a.fqdn = $1 AND {LIVE} AND ($2::text IS NULL OR a.owner = $2) ORDER BY a.reserved_at, a.id
+            """,
+            fqdn, only,
+        )  # fmt: skip
+        return [claim_of(row) for row in rows]
 
     async def held_by_others(self, fqdn: str, token_digest: bytes | None) -> str | None:
         """Return a live allocation at, above or below a domain that is not the token's, None if there is none.
@@ -96,7 +90,7 @@ class Claims:
         One that came by transition alone does not hold its own name against a better proof.
         """
         low, high = names.span(fqdn)
-        row = await self._row(
+        row = await self._database.row(
             f"""
             SELECT a.fqdn FROM allocations a
              WHERE a.span && name_span($2, $3) AND {LIVE} AND ($4::bytea IS NULL OR a.token_digest <> $4)
@@ -109,7 +103,7 @@ class Claims:
 
     # --- transitions ---------------------------------------------------------------------------
 
-    async def open(self, new: NewClaim, actor: Actor) -> Allocation:
+    async def open(self, new: NewClaim, actor: Actor) -> Claim:
         """Open a claim, and have its delegation watched.
 
         Raises Conflict, OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded.
@@ -117,11 +111,12 @@ class Claims:
         if held := await self.held_by_others(new.fqdn, None):
             raise _held(new.fqdn, held)
         try:
-            async with self._database.connection() as connection, connection.transaction():
-                await count(connection, actor, new.tenant)
+            async with self._database.transaction() as connection:
+                await quotas.count(connection, actor, new.tenant)
+                secret = new.credentials
                 row = await connection.fetchrow(
-                    _OPEN, new.fqdn, *names.span(new.fqdn), new.mode, new.created_by, new.ttl, new.token_digest,
-                    new.token_nonce, new.idempotency_digest, new.request_digest, new.challenge, actor.name,
+                    _OPEN, new.fqdn, *names.span(new.fqdn), new.mode, new.created_by, new.ttl, secret.token_digest,
+                    secret.token_nonce, secret.idempotency_digest, secret.request_digest, new.challenge, actor.name,
                     actor.request_id, new.tenant,
                 )  # fmt: skip
         except asyncpg.UniqueViolationError:
@@ -129,11 +124,11 @@ class Claims:
                 "this Idempotency-Key belongs to another request; use a fresh key for each"
             ) from None
         assert row is not None  # noqa: S101 - an INSERT without a condition
-        return allocation_of(row)
+        return claim_of(row)
 
-    async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Allocation | None:
+    async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Claim | None:
         """Let a live claim end `ttl` from now, if that is later; None if it is not the token's."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE claims SET expires_at = greatest(expires_at, now() + $3)
@@ -146,11 +141,11 @@ class Claims:
             """,
             fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return claim_of(row) if row else None
 
-    async def withdraw(self, claim: UUID, actor: Actor) -> Allocation | None:
+    async def withdraw(self, claim: UUID, actor: Actor) -> Claim | None:
         """Delete a live claim; None if it is gone."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (DELETE FROM claims WHERE id = $1 AND expires_at > now() RETURNING *),
             noted AS (
@@ -160,11 +155,11 @@ class Claims:
             """,
             claim, actor.name, actor.request_id,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return claim_of(row) if row else None
 
-    async def wish(self, claim: UUID, wish: Wish, actor: Actor) -> Allocation | None:
+    async def wish(self, claim: UUID, wish: Wish, actor: Actor) -> Claim | None:
         """Store what a live claim's holder wants served once it is proven; None if the claim is over."""
-        row = await self._row(
+        row = await self._database.row(
             f"""
             WITH a AS (
                 UPDATE claims
@@ -179,34 +174,32 @@ class Claims:
             claim, KEPT, wish.addresses, wish.sovereign_fqdn, msgspec.json.encode(wish.imports).decode(),
             actor.name, actor.request_id,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return claim_of(row) if row else None
 
     async def prove(self, claims: Sequence[UUID], proof: Proof) -> None:
         """Record a proof of live claims, unless they have one as good."""
         if not claims:
             return
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """
-                WITH a AS (
-                    UPDATE claims SET proof = $2
-                     WHERE id = ANY($1) AND expires_at > now() AND (proof IS NULL OR proof = 'transition') RETURNING *)
-                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
-                SELECT fqdn, id, 'proven', 'watch', 'reserved', 'reserved', proof FROM a
-                """,
-                list(claims), proof,
-            )  # fmt: skip
+        await self._database.execute(
+            """
+            WITH a AS (
+                UPDATE claims SET proof = $2
+                 WHERE id = ANY($1) AND expires_at > now() AND (proof IS NULL OR proof = 'transition') RETURNING *)
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+            SELECT fqdn, id, 'proven', 'watch', 'reserved', 'reserved', proof FROM a
+            """,
+            list(claims), proof,
+        )  # fmt: skip
 
     async def seen_elsewhere(self, fqdn: str, since: datetime) -> None:
         """Record that a look which began at `since` saw the domain with other nameservers than the platform's."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """
-                WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2::timestamptz - interval '30 days')
-                UPDATE claims SET elsewhere_at = $2 WHERE fqdn = $1 AND reserved_at <= $2
-                """,
-                fqdn, since,
-            )  # fmt: skip
+        await self._database.execute(
+            """
+            WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2::timestamptz - interval '30 days')
+            UPDATE claims SET elsewhere_at = $2 WHERE fqdn = $1 AND reserved_at <= $2
+            """,
+            fqdn, since,
+        )  # fmt: skip
 
     async def prove_by_transition(self, fqdn: str, seen_at: datetime) -> list[UUID]:
         """Return the claim that an observed change of the delegation proves: at most one.
@@ -214,20 +207,19 @@ class Claims:
         It was open when the domain was last seen elsewhere; nobody else has a claim at, above or below the
         domain, nor an allocation; and the domain was not released while it pointed here.
         """
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT a.id FROM claims a
-                 WHERE a.fqdn = $1 AND a.mode = 'byo-manual' AND a.committed_at IS NOT NULL AND a.proof IS NULL
-                   AND {LIVE} AND a.elsewhere_at < $2
-                   AND NOT EXISTS (SELECT FROM claims other
-                                    WHERE other.span && a.span AND other.id <> a.id AND other.expires_at > now())
-                   AND NOT EXISTS (SELECT FROM allocations other WHERE other.span && a.span
-                                      AND (other.expires_at IS NULL OR other.expires_at > now()))
-                   AND NOT EXISTS (SELECT FROM orphans WHERE orphans.fqdn = a.fqdn)
-                """,
-                fqdn, seen_at,
-            )  # fmt: skip
+        rows = await self._database.rows(
+            f"""
+            SELECT a.id FROM claims a
+             WHERE a.fqdn = $1 AND a.mode = 'byo-manual' AND a.committed_at IS NOT NULL AND a.proof IS NULL
+               AND {LIVE} AND a.elsewhere_at < $2
+               AND NOT EXISTS (SELECT FROM claims other
+                                WHERE other.span && a.span AND other.id <> a.id AND other.expires_at > now())
+               AND NOT EXISTS (SELECT FROM allocations other WHERE other.span && a.span
+                                  AND (other.expires_at IS NULL OR other.expires_at > now()))
+               AND NOT EXISTS (SELECT FROM orphans WHERE orphans.fqdn = a.fqdn)
+            """,
+            fqdn, seen_at,
+        )  # fmt: skip
         return [row["id"] for row in rows]
 
     async def adopt(self, claim: UUID, actor: Actor) -> Allocation | None:
@@ -237,7 +229,7 @@ class Claims:
         Conflict and OverlapsAllocation.
         """
         try:
-            async with self._database.connection() as connection, connection.transaction():
+            async with self._database.transaction() as connection:
                 claimed = await connection.fetchrow(_TAKE, claim)
                 if claimed is None:
                     return None
@@ -255,14 +247,13 @@ class Claims:
 
     async def expire(self) -> int:
         """Delete claims whose time is over; return how many."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                """
-                WITH gone AS (DELETE FROM claims WHERE expires_at < now() - interval '1 hour' RETURNING fqdn, id)
-                INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
-                SELECT fqdn, id, 'expired', 'clock', 'reserved' FROM gone RETURNING id
-                """
-            )
+        rows = await self._database.rows(
+            """
+            WITH gone AS (DELETE FROM claims WHERE expires_at < now() - interval '1 hour' RETURNING fqdn, id)
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
+            SELECT fqdn, id, 'expired', 'clock', 'reserved' FROM gone RETURNING id
+            """
+        )
         return len(rows)
 
 

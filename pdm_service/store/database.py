@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import asyncpg
 
+from pdm_service import deadline
 from pdm_service.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -71,11 +72,36 @@ class Database:
         idle = self._pool.get_idle_size()
         return self._pool.get_size() - idle, idle
 
+    # --- one statement -------------------------------------------------------------------------
+
+    async def row(self, statement: LiteralString, *values: object) -> asyncpg.Record | None:
+        """Run one statement; return its first row, None if there is none. Raises StoreUnavailable."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(statement, *values)
+
+    async def rows(self, statement: LiteralString, *values: object) -> list[asyncpg.Record]:
+        """Run one statement; return its rows. Raises StoreUnavailable."""
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *values)
+
+    async def execute(self, statement: LiteralString, *values: object) -> None:
+        """Run one statement for its effect. Raises StoreUnavailable."""
+        async with self.connection() as connection:
+            await connection.execute(statement, *values)
+
+    # --- several -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def transaction(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
+        """Lend a connection with a transaction open, for at most `seconds`; raises StoreUnavailable."""
+        async with self.connection(seconds) as connection, connection.transaction():
+            yield connection
+
     @asynccontextmanager
     async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
-        """Lend a connection for at most `seconds`; raises StoreUnavailable."""
+        """Lend a connection for at most `seconds`, or what the request has left; raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(deadline.left(seconds)):
                 connection = await self._pool.acquire()
                 try:
                     yield connection

@@ -10,12 +10,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from pdm_service import names
+from pdm_service import deadline, names
 from pdm_service.callers import Actor
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model.allocation import Allocation
-from pdm_service.store.allocations import COLUMNS, QUARANTINED, WORK_CHANNEL, Question, Store, allocation_of
-from pdm_service.store.database import Database
+from pdm_service.store.allocations import Allocations
+from pdm_service.store.availability import QUARANTINED, Availability, Question
+from pdm_service.store.database import DEADLINE_SECONDS, Database
+from pdm_service.store.rows import COLUMNS, WORK_CHANNEL, allocation_of
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +37,10 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
 class Declarations:
     """Transitions of names held declaratively."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, allocations: Allocations, availability: Availability) -> None:
         self._database = database
-        self._store = store
+        self._allocations = allocations
+        self._availability = availability
 
     async def make(self, new: Declaration, actor: Actor) -> Allocation | None:
         """Hold a name, published if it has addresses; None if somebody has it, or had it until lately.
@@ -47,26 +50,32 @@ class Declarations:
         try:
             return await self._make(new, actor)
         except asyncpg.ExclusionViolationError:
-            if not await self._store.forget_expired(*names.span(new.fqdn)):
+            if not await self._allocations.forget_expired(*names.span(new.fqdn)):
                 raise OverlapsAllocation(f"{new.fqdn} lies above or below a name that somebody else holds") from None
             return await self._make(new, actor)
 
     async def _make(self, new: Declaration, actor: Actor) -> Allocation | None:
-        question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
-        async with self._database.connection() as connection, connection.transaction():
-            await self._store.require_room(connection, question, actor)
-            row = await connection.fetchrow(
-                _MAKE, new.fqdn, *names.span(new.fqdn), new.pool_domain, new.subdomain, new.created_by, actor.name,
-                new.tenant, new.sovereign_fqdn, list(new.addresses), actor.request_id,
-            )  # fmt: skip
+        values = (
+            new.fqdn, *names.span(new.fqdn), new.pool_domain, new.subdomain, new.created_by, actor.name,
+            new.tenant, new.sovereign_fqdn, list(new.addresses), actor.request_id,
+        )  # fmt: skip
+        if not self._availability.counts(actor):
+            row = await self._database.row(_MAKE, *values)
+            return allocation_of(row) if row else None
+        # Several statements: what PostgreSQL takes too long for is refused while a refusal still comes in time.
+        async with self._database.transaction(
+            deadline.left(DEADLINE_SECONDS, of=deadline.REFUSE_SECONDS)
+        ) as connection:
+            question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
+            await self._availability.require_room(connection, question, actor)
+            row = await connection.fetchrow(_MAKE, *values)
         return allocation_of(row) if row else None
 
     async def change(self, declared: UUID, new: Declaration, actor: Actor) -> Allocation | None:
         """Change what a declared name should be; None if it is that already, or is not there to be changed."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                _CHANGE, declared, new.created_by, new.sovereign_fqdn, list(new.addresses), actor.name, actor.request_id
-            )
+        row = await self._database.row(
+            _CHANGE, declared, new.created_by, new.sovereign_fqdn, list(new.addresses), actor.name, actor.request_id
+        )
         return allocation_of(row) if row else None
 
 

@@ -28,19 +28,18 @@ class Trail:
 
         With `only`, those of allocations that this client made: a later holder learns nothing of an earlier one.
         """
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT {_COLUMNS} FROM events
-                 WHERE fqdn = $1 AND id > $2
-                   AND ($4::text IS NULL OR allocation_id IN (
-                        SELECT allocation_id FROM events WHERE fqdn = $1 AND action = 'reserved' AND actor = $4
-                        UNION ALL SELECT id FROM allocations WHERE fqdn = $1 AND owner = $4
-                        UNION ALL SELECT id FROM claims WHERE fqdn = $1 AND owner = $4))
-                 ORDER BY id LIMIT $3
-                """,
-                fqdn, after, limit, only,
-            )  # fmt: skip
+        rows = await self._database.rows(
+            f"""
+            SELECT {_COLUMNS} FROM events
+             WHERE fqdn = $1 AND id > $2
+               AND ($4::text IS NULL OR allocation_id IN (
+                    SELECT allocation_id FROM events WHERE fqdn = $1 AND action = 'reserved' AND actor = $4
+                    UNION ALL SELECT id FROM allocations WHERE fqdn = $1 AND owner = $4
+                    UNION ALL SELECT id FROM claims WHERE fqdn = $1 AND owner = $4))
+             ORDER BY id LIMIT $3
+            """,
+            fqdn, after, limit, only,
+        )  # fmt: skip
         return [Event(**row) for row in rows]
 
     async def export(self, after: tuple[int, int], since: datetime | None, limit: int) -> list[Event]:
@@ -49,24 +48,22 @@ class Trail:
         Only of transactions before which none is still under way: nothing can appear later in front of a place
         that was told. Raises StoreUnavailable.
         """
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT {_COLUMNS} FROM events
-                 WHERE (xid, id) > ($1::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-                   AND ($3::timestamptz IS NULL OR at >= $3)
-                 ORDER BY events.xid, id LIMIT $4
-                """,
-                str(after[0]), after[1], since, limit,
-            )  # fmt: skip
+        rows = await self._database.rows(
+            f"""
+            SELECT {_COLUMNS} FROM events
+             WHERE (xid, id) > ($1::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+               AND ($3::timestamptz IS NULL OR at >= $3)
+             ORDER BY events.xid, id LIMIT $4
+            """,
+            str(after[0]), after[1], since, limit,
+        )  # fmt: skip
         return [Event(**row) for row in rows]
 
     async def forget(self, older: timedelta) -> int:
         """Delete entries older than that, some at a time; return how many."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "DELETE FROM events WHERE ctid = ANY(ARRAY("
-                "SELECT ctid FROM events WHERE at < now() - $1::interval LIMIT $2)) RETURNING id",
-                older, _BATCH,
-            )  # fmt: skip
+        rows = await self._database.rows(
+            "DELETE FROM events WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM events WHERE at < now() - $1::interval LIMIT $2)) RETURNING id",
+            older, _BATCH,
+        )  # fmt: skip
         return len(rows)

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from pdm_service.errors import StoreUnavailable
+from pdm_service.store.database import Database
+
 _LOCK = 0x70646D  # "pdm": the advisory lock that replicas starting together queue for
 _LOCK_TIMEOUT_SECONDS = 60
 
@@ -36,6 +39,15 @@ async def migrate(database_url: str) -> tuple[str | None, str | None]:
                 return await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
+
+
+async def revision(database: Database) -> str | None:
+    """Return the schema's revision; raises StoreUnavailable, also where there is no schema."""
+    try:
+        row = await database.row("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError as error:
+        raise StoreUnavailable("the database has no schema yet") from error
+    return row["version_num"] if row else None
 
 
 def head() -> str | None:

@@ -6,12 +6,12 @@ One replica at a time looks at a domain: a lease with a deadline, so that a kill
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
-from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from pdm_service.store.database import Database
+from pdm_service.store.rows import Lease
 
 State = Literal["unknown", "in-order", "changing", "failed"]
 _COLUMNS = "pool_domain, state, nameservers, ds, problem, checked_at, repaired_at"
@@ -29,12 +29,11 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     repaired_at: datetime | None = None
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to look at a domain, for a time, and what was done before."""
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool domain whose turn it is, and what was done before."""
 
-    lease: UUID
-    pool_domain: str
     operation: str | None
+    """What the registrar carries out by itself."""
     since_moved: timedelta | None
     """How long ago its nameservers were changed; None for never."""
     since_signed: timedelta | None
@@ -61,70 +60,60 @@ class Registrations:
         """`database` must commit durably: what is noted here is relied on after a crash."""
         self._database = database
 
-    async def take(self, pool_domain: str, older: timedelta | None, lease: timedelta) -> Turn | None:
-        """Take the turn to look at a domain, if it is due, or if the last look is `older`; None if it is not."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                INSERT INTO pool_registrations AS r (pool_domain, lease_id, lease_until)
-                VALUES ($1, gen_random_uuid(), now() + $3::interval)
-                    ON CONFLICT (pool_domain) DO UPDATE
-                   SET lease_id = excluded.lease_id, lease_until = excluded.lease_until
-                 WHERE (r.lease_until IS NULL OR r.lease_until < now())
-                   AND (r.due_at <= now() OR r.checked_at IS NULL OR r.checked_at <= now() - $2::interval)
-                RETURNING lease_id, operation, now() - moved_at AS since_moved, now() - signed_at AS since_signed
-                """,
-                pool_domain, older, lease,
-            )  # fmt: skip
+    async def lease(self, pool_domain: str, older: timedelta | None, lasts: timedelta) -> Lease[Registered] | None:
+        """Lease a domain if it is due, or was observed more than `older` ago; None if not."""
+        row = await self._database.row(
+            """
+            INSERT INTO pool_registrations AS r (pool_domain, lease_id, lease_until)
+            VALUES ($1, gen_random_uuid(), now() + $3::interval)
+                ON CONFLICT (pool_domain) DO UPDATE
+               SET lease_id = excluded.lease_id, lease_until = excluded.lease_until
+             WHERE (r.lease_until IS NULL OR r.lease_until < now())
+               AND (r.due_at <= now() OR r.checked_at IS NULL OR r.checked_at <= now() - $2::interval)
+            RETURNING lease_id, operation, now() - moved_at AS since_moved, now() - signed_at AS since_signed
+            """,
+            pool_domain, older, lasts,
+        )  # fmt: skip
         if row is None:
             return None
-        return Turn(
-            lease=row["lease_id"],
-            pool_domain=pool_domain,
-            operation=row["operation"],
-            since_moved=row["since_moved"],
-            since_signed=row["since_signed"],
-        )
+        seen = Registered(operation=row["operation"], since_moved=row["since_moved"], since_signed=row["since_signed"])
+        return Lease(id=row["lease_id"], name=pool_domain, row=seen)
 
-    async def about_to_move(self, turn: Turn) -> bool:
-        """Note, before it is sent, that the nameservers are changed now; False if the turn is over."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "UPDATE pool_registrations SET moved_at = now() WHERE pool_domain = $1 AND lease_id = $2"
-                " AND lease_until > now() RETURNING 1",
-                turn.pool_domain, turn.lease,
-            )  # fmt: skip
+    async def about_to_move(self, lease: Lease[Registered]) -> bool:
+        """Note, before it is sent, that the nameservers are changed now; False if the lease has ended."""
+        row = await self._database.row(
+            "UPDATE pool_registrations SET moved_at = now() WHERE pool_domain = $1 AND lease_id = $2"
+            " AND lease_until > now() RETURNING 1",
+            lease.name, lease.id,
+        )  # fmt: skip
         return row is not None
 
-    async def about_to_sign(self, turn: Turn) -> bool:
-        """Note, before it is sent, that the DS is changed now; False if the turn is over."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "UPDATE pool_registrations SET signed_at = now() WHERE pool_domain = $1 AND lease_id = $2"
-                " AND lease_until > now() RETURNING 1",
-                turn.pool_domain, turn.lease,
-            )  # fmt: skip
+    async def about_to_sign(self, lease: Lease[Registered]) -> bool:
+        """Note, before it is sent, that the DS is changed now; False if the lease has ended."""
+        row = await self._database.row(
+            "UPDATE pool_registrations SET signed_at = now() WHERE pool_domain = $1 AND lease_id = $2"
+            " AND lease_until > now() RETURNING 1",
+            lease.name, lease.id,
+        )  # fmt: skip
         return row is not None
 
-    async def record(self, turn: Turn, outcome: Outcome) -> None:
-        """Record a look and end the turn; what was seen before stays where nothing was seen now."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """
-                UPDATE pool_registrations
-                   SET state = $3, nameservers = coalesce($4, nameservers), ds = coalesce($5, ds), problem = $6,
-                       operation = $7, repaired_at = CASE WHEN $8 THEN now() ELSE repaired_at END,
-                       checked_at = now(), due_at = now() + $9::interval, lease_id = NULL, lease_until = NULL
-                 WHERE pool_domain = $1 AND lease_id = $2
-                """,
-                turn.pool_domain, turn.lease, outcome.state, _list(outcome.nameservers), _list(outcome.ds),
-                outcome.problem, outcome.operation, outcome.repaired, outcome.again,
-            )  # fmt: skip
+    async def record(self, lease: Lease[Registered], outcome: Outcome) -> None:
+        """Record what was observed and end the lease; what was seen before stays where nothing was seen now."""
+        await self._database.execute(
+            """
+            UPDATE pool_registrations
+               SET state = $3, nameservers = coalesce($4, nameservers), ds = coalesce($5, ds), problem = $6,
+                   operation = $7, repaired_at = CASE WHEN $8 THEN now() ELSE repaired_at END,
+                   checked_at = now(), due_at = now() + $9::interval, lease_id = NULL, lease_until = NULL
+             WHERE pool_domain = $1 AND lease_id = $2
+            """,
+            lease.name, lease.id, outcome.state, _list(outcome.nameservers), _list(outcome.ds),
+            outcome.problem, outcome.operation, outcome.repaired, outcome.again,
+        )  # fmt: skip
 
     async def all(self) -> dict[str, Registration]:
         """Return what is known, by pool domain."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(f"SELECT {_COLUMNS} FROM pool_registrations")
+        rows = await self._database.rows(f"SELECT {_COLUMNS} FROM pool_registrations")
         return {row["pool_domain"]: _registration(row) for row in rows}
 
 

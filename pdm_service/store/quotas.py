@@ -1,11 +1,15 @@
 """How much a client, or its tenant, has and does; and what is too much. Counted in PostgreSQL: replicas agree."""
 
 from datetime import timedelta
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 from msgspec import Struct
 
-from pdm_service.callers import Quotas
+from pdm_service.callers import Actor, Quotas
+from pdm_service.errors import QuotaExceeded
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
 
 LOCKS = 0x70646E
 """The first key of the advisory locks under which a client's names are counted and taken."""
@@ -71,3 +75,19 @@ def exceeded(usage: Usage, quotas: Quotas) -> Excess | None:
         if limit is not None and count >= limit:
             return Excess(what, limit, max(1, int((wait or _STANDING).total_seconds()) + 1))
     return None
+
+
+async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | None) -> None:
+    """Raise QuotaExceeded if a client, or its tenant, has what it may have.
+
+    To be called in the transaction that takes the name: nobody else takes one for this client until it ends.
+    """
+    if not (actor.quotas.any or actor.tenant_quotas.any):
+        return
+    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", LOCKS, actor.name)
+    for who, limits, whose in ((None, actor.quotas, "this client"), (tenant, actor.tenant_quotas, "this tenant")):
+        if not limits.any or (limits is actor.tenant_quotas and tenant is None):
+            continue
+        row = await connection.fetchrow(USAGE, actor.name, who)
+        if row and (excess := exceeded(Usage(**row), limits)):
+            raise QuotaExceeded(f"{whose} may have {excess.limit} {excess.what}", excess.retry_after_seconds)

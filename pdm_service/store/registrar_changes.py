@@ -14,9 +14,9 @@ import msgspec
 
 from pdm_service.callers import Actor
 from pdm_service.model.allocation import Allocation
-from pdm_service.model.observation import OldRRset
-from pdm_service.store.allocations import WORK_CHANNEL
+from pdm_service.model.records import RRset
 from pdm_service.store.database import Database
+from pdm_service.store.rows import WORK_CHANNEL, rrsets_of
 
 Kind = Literal["nameservers", "rollback", "ds", "ds-removal"]
 Result = Literal["requested", "pending", "done", "failed"]
@@ -34,7 +34,7 @@ class UndoSheet(msgspec.Struct, frozen=True, kw_only=True):
     """Of the NS RRset at the parent, in seconds."""
     acknowledged: tuple[str, ...]
     """Findings that the caller said he knows."""
-    rrsets: tuple[OldRRset, ...]
+    rrsets: tuple[RRset, ...]
     """What was found of the zone."""
     made_at: datetime | None = None
 
@@ -70,75 +70,70 @@ class Changes:
 
     async def keep(self, allocation: Allocation, sheet: UndoSheet) -> None:
         """Keep an undo sheet, unless one is there from before a change of nameservers that was sent."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """
-                INSERT INTO undo_sheets AS u (allocation_id, fqdn, registrar, nameservers, ds, parent_ttl, acknowledged,
-                                              rrsets)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-                    ON CONFLICT (allocation_id) DO UPDATE
-                   SET registrar = excluded.registrar, nameservers = excluded.nameservers, ds = excluded.ds,
-                       parent_ttl = excluded.parent_ttl, acknowledged = excluded.acknowledged,
-                       rrsets = excluded.rrsets, made_at = now()
-                 WHERE NOT EXISTS (SELECT FROM registrar_changes c
-                                    WHERE c.allocation_id = u.allocation_id AND c.kind = 'nameservers'
-                                      AND c.outcome <> 'failed')
-                """,
-                allocation.id, allocation.fqdn, sheet.registrar, sheet.nameservers, sheet.ds, sheet.parent_ttl,
-                sheet.acknowledged, msgspec.json.encode(sheet.rrsets).decode(),
-            )  # fmt: skip
+        await self._database.execute(
+            """
+            INSERT INTO undo_sheets AS u (allocation_id, fqdn, registrar, nameservers, ds, parent_ttl, acknowledged,
+                                          rrsets)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                ON CONFLICT (allocation_id) DO UPDATE
+               SET registrar = excluded.registrar, nameservers = excluded.nameservers, ds = excluded.ds,
+                   parent_ttl = excluded.parent_ttl, acknowledged = excluded.acknowledged,
+                   rrsets = excluded.rrsets, made_at = now()
+             WHERE NOT EXISTS (SELECT FROM registrar_changes c
+                                WHERE c.allocation_id = u.allocation_id AND c.kind = 'nameservers'
+                                  AND c.outcome <> 'failed')
+            """,
+            allocation.id, allocation.fqdn, sheet.registrar, sheet.nameservers, sheet.ds, sheet.parent_ttl,
+            sheet.acknowledged, msgspec.json.encode(sheet.rrsets).decode(),
+        )  # fmt: skip
 
     async def sheet(self, allocation: UUID) -> UndoSheet | None:
         """Return the undo sheet of an allocation."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "SELECT registrar, nameservers, ds, parent_ttl, acknowledged, rrsets, made_at FROM undo_sheets"
-                " WHERE allocation_id = $1",
-                allocation,
-            )
+        row = await self._database.row(
+            "SELECT registrar, nameservers, ds, parent_ttl, acknowledged, rrsets, made_at FROM undo_sheets"
+            " WHERE allocation_id = $1",
+            allocation,
+        )
         if row is None:
             return None
-        values = {**dict(row), "rrsets": msgspec.json.decode(row["rrsets"], type=tuple[OldRRset, ...])}
+        values = {**dict(row), "rrsets": rrsets_of(row["rrsets"])}
         return msgspec.convert(values, UndoSheet)
 
     async def last(self, allocation: UUID, *kinds: Kind) -> Change | None:
         """Return the last change of these kinds."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"SELECT {_CHANGE} FROM registrar_changes WHERE allocation_id = $1 AND kind = ANY($2)"
-                " ORDER BY id DESC LIMIT 1",
-                allocation, list(kinds),
-            )  # fmt: skip
+        row = await self._database.row(
+            f"SELECT {_CHANGE} FROM registrar_changes WHERE allocation_id = $1 AND kind = ANY($2)"
+            " ORDER BY id DESC LIMIT 1",
+            allocation, list(kinds),
+        )  # fmt: skip
         return _change(row)
 
     async def open(self, allocation: UUID) -> Change | None:
         """Return the change whose outcome is not known yet."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"SELECT {_CHANGE} FROM registrar_changes WHERE allocation_id = $1 AND settled_at IS NULL", allocation
-            )
+        row = await self._database.row(
+            f"SELECT {_CHANGE} FROM registrar_changes WHERE allocation_id = $1 AND settled_at IS NULL", allocation
+        )
         return _change(row)
 
     async def begin(
         self, allocation: Allocation, registrar: str, kind: Kind, wanted: Sequence[str], actor: Actor
     ) -> Change | None:
         """Note a change that is about to be sent; None while another one is open, or the allocation is not active."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"""
-                WITH change AS (
-                    INSERT INTO registrar_changes (allocation_id, fqdn, registrar, kind, wanted)
-                    SELECT id, fqdn, $2, $3, $4 FROM allocations WHERE id = $1 AND state = 'active'
-                        ON CONFLICT (allocation_id) WHERE settled_at IS NULL DO NOTHING
-                    RETURNING *),
-                noted AS (
-                    INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
-                    SELECT fqdn, allocation_id, $3 || '-requested', $5, $6, 'active', 'active',
-                           array_to_string(wanted, ', ') FROM change)
-                SELECT {_CHANGE} FROM change
-                """,
-                allocation.id, registrar, kind, list(wanted), actor.name, actor.request_id,
-            )  # fmt: skip
+        row = await self._database.row(
+            f"""
+            WITH change AS (
+                INSERT INTO registrar_changes (allocation_id, fqdn, registrar, kind, wanted)
+                SELECT id, fqdn, $2, $3, $4 FROM allocations WHERE id = $1 AND state = 'active'
+                    ON CONFLICT (allocation_id) WHERE settled_at IS NULL DO NOTHING
+                RETURNING *),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
+                SELECT fqdn, allocation_id, $3 || '-requested', $5, $6, 'active', 'active',
+                       array_to_string(wanted, ', ') FROM change)
+            SELECT {_CHANGE} FROM change
+            """,
+            allocation.id, registrar, kind, list(wanted), actor.name, actor.request_id,
+        )  # fmt: skip
         return _change(row)
 
     async def note(
@@ -149,49 +144,46 @@ class Changes:
         A change of nameservers that is made needs nothing more; one that surely was not made needs the token again.
         """
         settled = outcome in {"done", "failed"}
-        async with self._database.connection() as connection:
-            await connection.execute(
-                f"""
-                WITH change AS (
-                    UPDATE registrar_changes
-                       SET outcome = $2, operation = coalesce($3, operation), problem = $4,
-                           settled_at = CASE WHEN $5 THEN now() END
-                     WHERE id = $1 AND settled_at IS NULL RETURNING *),
-                needed AS (
-                    UPDATE allocations a
-                       SET needs = CASE WHEN $2 IN ('done', 'pending') THEN NULL ELSE 'registrar-token' END
-                      FROM change
-                     WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback', 'ds')),
-                noted AS (
-                    INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
-                    SELECT fqdn, allocation_id, kind || '-' || $2, 'registrar', 'active', 'active', $4 FROM change)
-                SELECT pg_notify('{WORK_CHANNEL}', '') FROM change
-                """,
-                change.id, outcome, operation, problem, settled,
-            )  # fmt: skip
+        await self._database.execute(
+            f"""
+            WITH change AS (
+                UPDATE registrar_changes
+                   SET outcome = $2, operation = coalesce($3, operation), problem = $4,
+                       settled_at = CASE WHEN $5 THEN now() END
+                 WHERE id = $1 AND settled_at IS NULL RETURNING *),
+            needed AS (
+                UPDATE allocations a
+                   SET needs = CASE WHEN $2 IN ('done', 'pending') THEN NULL ELSE 'registrar-token' END
+                  FROM change
+                 WHERE a.id = change.allocation_id AND change.kind IN ('nameservers', 'rollback', 'ds')),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                SELECT fqdn, allocation_id, kind || '-' || $2, 'registrar', 'active', 'active', $4 FROM change)
+            SELECT pg_notify('{WORK_CHANNEL}', '') FROM change
+            """,
+            change.id, outcome, operation, problem, settled,
+        )  # fmt: skip
 
     async def withdraw(self, held: Allocation) -> None:
         """Have the zone announce no DS any more: the domain is about to go elsewhere."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                f"""
-                WITH a AS (
-                    UPDATE allocations
-                       SET announce_ds = false, due_at = now(), generation = nextval('allocation_generation')
-                     WHERE id = $1 AND state = 'active' AND announce_ds RETURNING fqdn)
-                SELECT pg_notify('{WORK_CHANNEL}', '') FROM a
-                """,
-                held.id,
-            )  # fmt: skip
+        await self._database.execute(
+            f"""
+            WITH a AS (
+                UPDATE allocations
+                   SET announce_ds = false, due_at = now(), generation = nextval('allocation_generation')
+                 WHERE id = $1 AND state = 'active' AND announce_ds RETURNING fqdn)
+            SELECT pg_notify('{WORK_CHANNEL}', '') FROM a
+            """,
+            held.id,
+        )  # fmt: skip
 
     async def settle_by_dns(self, fqdn: str, kinds: Sequence[Kind]) -> None:
         """Record that the parent zone shows changes of these kinds, where one was still open."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = ANY($2) AND settled_at IS NULL",
-                fqdn,
-                list(kinds),
-            )
+        rows = await self._database.rows(
+            f"SELECT {_CHANGE} FROM registrar_changes WHERE fqdn = $1 AND kind = ANY($2) AND settled_at IS NULL",
+            fqdn,
+            list(kinds),
+        )
         for row in rows:
             if (change := _change(row)) is not None:
                 await self.note(change, "done", problem="seen in the parent zone")

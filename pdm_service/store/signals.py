@@ -5,12 +5,16 @@ Within the process they ring at once; between replicas they travel by PostgreSQL
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TypeVar
 
 import asyncpg
 
-from pdm_service.store.allocations import OUTCOME_CHANNEL, WORK_CHANNEL
+from pdm_service.store.rows import OUTCOME_CHANNEL, WORK_CHANNEL
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5
@@ -40,6 +44,20 @@ class Signals:
             self._waiting[fqdn].discard(event)
             if not self._waiting[fqdn]:
                 del self._waiting[fqdn]
+
+    async def wait(self, fqdn: str, look: Callable[[], Awaitable[T | None]], seconds: float, pause: float) -> T | None:
+        """Wait until `look` returns something, and return it; None after `seconds`.
+
+        It is asked at each ring for the name, and every `pause` seconds: a ring may get lost.
+        """
+        end = monotonic() + seconds
+        with self.awaiting(fqdn) as event:
+            while (left := end - monotonic()) > 0:
+                await until(event, min(left, pause))
+                event.clear()
+                if (found := await look()) is not None:
+                    return found
+        return None
 
     async def listen(self, database_url: str) -> None:
         """Pass on what other replicas notify, for ever, over a connection of its own."""

@@ -7,13 +7,13 @@ Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString, TypeVar
-from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from pdm_service.model.observation import Known, Memory, Report
 from pdm_service.store.database import Database
+from pdm_service.store.rows import Lease
 
 T = TypeVar("T")
 
@@ -21,13 +21,13 @@ _LEASE = timedelta(seconds=15)
 _UNWATCHED_KEPT = timedelta(days=1)
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to look at a domain, for a time, and what earlier looks left."""
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """A domain whose turn it is."""
 
-    lease: UUID
-    fqdn: str
     at: datetime
+    """The moment that it is judged at."""
     memory: Memory | None
+    """What earlier observations left."""
 
 
 class Watches:
@@ -38,96 +38,89 @@ class Watches:
         self._database = database
         self._ahead = ahead
 
-    async def due(self, limit: int) -> list[Turn]:
-        """Take the turn to look at domains that are due."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                WITH due AS (
-                    SELECT fqdn FROM watches
-                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-                UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
-                 WHERE fqdn IN (TABLE due) RETURNING {_TURN}
-                """,
-                self._ahead, limit, _LEASE,
-            )  # fmt: skip
-        return [_turn(row) for row in rows]
+    async def lease(self, limit: int) -> list[Lease[Watched]]:
+        """Lease at most `limit` domains that are due."""
+        rows = await self._database.rows(
+            f"""
+            WITH due AS (
+                SELECT fqdn FROM watches
+                 WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+            UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
+             WHERE fqdn IN (TABLE due) RETURNING {_WATCHED}
+            """,
+            self._ahead, limit, _LEASE,
+        )  # fmt: skip
+        return [_lease_of(row) for row in rows]
 
-    async def take(self, fqdn: str, older: timedelta) -> Turn | None:
-        """Take the turn to look at a domain now; None if somebody looks, or did less than `older` ago."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"""
-                INSERT INTO watches AS w (fqdn, lease_id, lease_until, looked_at)
-                VALUES ($2, gen_random_uuid(), now() + $3::interval, now())
-                    ON CONFLICT (fqdn) DO UPDATE
-                   SET lease_id = excluded.lease_id, lease_until = excluded.lease_until, looked_at = excluded.looked_at
-                 WHERE (w.lease_until IS NULL OR w.lease_until < now())
-                   AND (w.looked_at IS NULL OR w.looked_at <= now() - $4::interval)
-                RETURNING {_TURN}
-                """,
-                self._ahead, fqdn, _LEASE, older,
-            )  # fmt: skip
-        return _turn(row) if row else None
+    async def lease_one(self, fqdn: str, older: timedelta) -> Lease[Watched] | None:
+        """Lease a domain now; None if somebody observes it, or did less than `older` ago."""
+        row = await self._database.row(
+            f"""
+            INSERT INTO watches AS w (fqdn, lease_id, lease_until, looked_at)
+            VALUES ($2, gen_random_uuid(), now() + $3::interval, now())
+                ON CONFLICT (fqdn) DO UPDATE
+               SET lease_id = excluded.lease_id, lease_until = excluded.lease_until, looked_at = excluded.looked_at
+             WHERE (w.lease_until IS NULL OR w.lease_until < now())
+               AND (w.looked_at IS NULL OR w.looked_at <= now() - $4::interval)
+            RETURNING {_WATCHED}
+            """,
+            self._ahead, fqdn, _LEASE, older,
+        )  # fmt: skip
+        return _lease_of(row) if row else None
 
-    async def record(self, turn: Turn, report: Report, memory: Memory, again: timedelta) -> bool:
-        """Record a look and end the turn; False if the turn was over. Looks go on while somebody cares."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                UPDATE watches w
-                   SET report = $3, memory = $4, lease_id = NULL, lease_until = NULL,
-                       due_at = CASE WHEN EXISTS (SELECT FROM claims c WHERE c.fqdn = w.fqdn AND c.expires_at > now())
-                                       OR EXISTS (SELECT FROM allocations a WHERE a.fqdn = w.fqdn AND a.mode <> 'pool')
-                                     THEN now() + $5::interval END
-                 WHERE fqdn = $1 AND lease_id = $2 RETURNING fqdn
-                """,
-                turn.fqdn, turn.lease, _text(report), _text(memory), again,
-            )  # fmt: skip
+    async def record(self, lease: Lease[Watched], report: Report, memory: Memory, again: timedelta) -> bool:
+        """Record what was observed and end the lease; False if it had ended. Due again while somebody has it."""
+        row = await self._database.row(
+            """
+            UPDATE watches w
+               SET report = $3, memory = $4, lease_id = NULL, lease_until = NULL,
+                   due_at = CASE WHEN EXISTS (SELECT FROM claims c WHERE c.fqdn = w.fqdn AND c.expires_at > now())
+                                   OR EXISTS (SELECT FROM allocations a WHERE a.fqdn = w.fqdn AND a.mode <> 'pool')
+                                 THEN now() + $5::interval END
+             WHERE fqdn = $1 AND lease_id = $2 RETURNING fqdn
+            """,
+            lease.name, lease.id, _text(report), _text(memory), again,
+        )  # fmt: skip
         return row is not None
 
-    async def give_up(self, turn: Turn) -> None:
-        """End a turn without a look."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE watches SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
-                turn.fqdn, turn.lease,
-            )  # fmt: skip
+    async def give_up(self, lease: Lease[Watched]) -> None:
+        """End a lease without a record."""
+        await self._database.execute(
+            "UPDATE watches SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
+            lease.name, lease.id,
+        )  # fmt: skip
 
     async def hurry(self, fqdn: str) -> None:
         """Have a domain looked at now."""
-        async with self._database.connection() as connection:
-            await connection.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
+        await self._database.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
 
     async def known(self, fqdn: str) -> Known | None:
         """Return what the last look found, None if there was none."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "SELECT report, memory, due_at FROM watches WHERE fqdn = $1 AND report IS NOT NULL", fqdn
-            )
+        row = await self._database.row(
+            "SELECT report, memory, due_at FROM watches WHERE fqdn = $1 AND report IS NOT NULL", fqdn
+        )
         if row is None:
             return None
         return Known(report=_of(row["report"], Report), memory=_of(row["memory"], Memory), due_at=row["due_at"])
 
     async def now(self) -> datetime:
         """Return the moment that delegations are judged at."""
-        async with self._database.connection() as connection:
-            now: datetime = await connection.fetchval("SELECT now() + $1::interval", self._ahead)
+        (row,) = await self._database.rows("SELECT now() + $1::interval AS now", self._ahead)
+        now: datetime = row["now"]
         return now
 
     async def note(self, fqdn: str, before: str, phase: str) -> None:
         """Append a change of phase to the audit trail of whoever has the domain."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                """
-                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
-                SELECT fqdn, id, 'delegation', 'watch', state, state, $2 || ' to ' || $3 FROM (
-                    SELECT fqdn, id, state FROM allocations WHERE fqdn = $1
-                     UNION ALL SELECT fqdn, id, 'reserved' FROM claims WHERE fqdn = $1 AND expires_at > now()) AS held
-                """,
-                fqdn, before, phase,
-            )  # fmt: skip
+        await self._database.execute(
+            """
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+            SELECT fqdn, id, 'delegation', 'watch', state, state, $2 || ' to ' || $3 FROM (
+                SELECT fqdn, id, state FROM allocations WHERE fqdn = $1
+                 UNION ALL SELECT fqdn, id, 'reserved' FROM claims WHERE fqdn = $1 AND expires_at > now()) AS held
+            """,
+            fqdn, before, phase,
+        )  # fmt: skip
 
     async def announce(self, fqdn: str, *, secured: bool, registrars: Sequence[str]) -> bool:
         """Have a customer's zone say which DS its parent should have; tell whether it did not yet.
@@ -167,28 +160,26 @@ class Watches:
 
     async def phases(self) -> dict[str, int]:
         """Return how many watched domains are in each phase."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "SELECT report->>'phase' AS phase, count(*) FROM watches"
-                " WHERE due_at IS NOT NULL AND report IS NOT NULL GROUP BY 1"
-            )
+        rows = await self._database.rows(
+            "SELECT report->>'phase' AS phase, count(*) FROM watches"
+            " WHERE due_at IS NOT NULL AND report IS NOT NULL GROUP BY 1"
+        )
         return {row["phase"]: row["count"] for row in rows}
 
     async def forget(self) -> None:
         """Delete what nobody cares for any more."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "DELETE FROM watches WHERE due_at IS NULL AND looked_at < now() - $1::interval", _UNWATCHED_KEPT
-            )
+        await self._database.execute(
+            "DELETE FROM watches WHERE due_at IS NULL AND looked_at < now() - $1::interval", _UNWATCHED_KEPT
+        )
 
 
 # $1 is how far ahead the clock is.
-_TURN: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at"
+_WATCHED: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at"
 
 
-def _turn(row: asyncpg.Record) -> Turn:
+def _lease_of(row: asyncpg.Record) -> Lease[Watched]:
     memory = _of(row["memory"], Memory) if row["memory"] else None
-    return Turn(lease=row["lease_id"], fqdn=row["fqdn"], at=row["at"], memory=memory)
+    return Lease(id=row["lease_id"], name=row["fqdn"], row=Watched(at=row["at"], memory=memory))
 
 
 def _text(value: Report | Memory) -> str:

@@ -19,8 +19,8 @@ import msgspec
 from pdm_service import names
 from pdm_service.errors import StoreUnavailable
 from pdm_service.model.allocation import Allocation
-from pdm_service.store.allocations import COLUMNS, OUTCOME_CHANNEL, allocation_of
 from pdm_service.store.database import Database
+from pdm_service.store.rows import COLUMNS, OUTCOME_CHANNEL, Lease, allocation_of
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -29,15 +29,6 @@ _PARENT_LOCKS = 0x70646D  # "pdm": the first key of the advisory locks on parent
 
 # $1 fqdn, $2 generation, $3 lease: the row as it was leased.
 _AS_LEASED: LiteralString = "fqdn = $1 AND generation = $2 AND lease_id = $3"
-
-
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that a publisher may work on until the lease ends."""
-
-    id: UUID
-    allocation: Allocation
-    waited_seconds: float
-    """How long the row had been due."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -56,32 +47,36 @@ class Worklist:
         self._lease = lease
         self._quarantine = quarantine
 
-    async def lease(self, limit: int, audits: int) -> list[Lease]:
+    async def lease(self, limit: int, audits: int) -> list[Lease[Allocation]]:
         """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                WITH unpublished AS (
-                    SELECT fqdn FROM allocations
-                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                       AND dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
-                     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
-                published AS (
-                    SELECT fqdn FROM allocations
-                     WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                       AND dns_state = 'published'
-                     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED),
-                a AS (
-                    UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $3
-                     WHERE fqdn IN (SELECT fqdn FROM unpublished UNION ALL SELECT fqdn FROM published)
-                    RETURNING *)
-                SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited FROM a
-                """,
-                limit, audits, self._lease,
-            )  # fmt: skip
-        return [Lease(id=row["lease_id"], allocation=allocation_of(row), waited_seconds=row["waited"]) for row in rows]
+        rows = await self._database.rows(
+            f"""
+            WITH unpublished AS (
+                SELECT fqdn FROM allocations
+                 WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                   AND dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
+                 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+            published AS (
+                SELECT fqdn FROM allocations
+                 WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                   AND dns_state = 'published'
+                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+            a AS (
+                UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $3
+                 WHERE fqdn IN (SELECT fqdn FROM unpublished UNION ALL SELECT fqdn FROM published)
+                RETURNING *)
+            SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited FROM a
+            """,
+            limit, audits, self._lease,
+        )  # fmt: skip
+        return [
+            Lease(id=row["lease_id"], name=row["fqdn"], row=allocation_of(row), waited_seconds=row["waited"])
+            for row in rows
+        ]
 
-    async def published(self, lease: Lease, ds: Sequence[str], look_again: timedelta, outcome: str) -> bool:
+    async def record_published(
+        self, lease: Lease[Allocation], ds: Sequence[str], look_again: timedelta, outcome: str
+    ) -> bool:
         """Record that DNS has the name; False if the wanted state changed meanwhile."""
         return await self._record(
             f"""
@@ -99,7 +94,7 @@ class Worklist:
             lease, list(ds), look_again, outcome,
         )  # fmt: skip
 
-    async def removed(self, lease: Lease) -> bool:
+    async def record_removed(self, lease: Lease[Allocation]) -> bool:
         """Forget a name that DNS has no more: it is free; False if the wanted state changed meanwhile."""
         return await self._record(
             f"""
@@ -118,7 +113,7 @@ class Worklist:
             lease, self._quarantine,
         )  # fmt: skip
 
-    async def unchanged(self, lease: Lease, look_again: timedelta) -> bool:
+    async def record_unchanged(self, lease: Lease[Allocation], look_again: timedelta) -> bool:
         """Record that an audit found DNS as wanted."""
         return await self._record(
             f"""
@@ -129,7 +124,7 @@ class Worklist:
             lease, look_again,
         )  # fmt: skip
 
-    async def drifted(self, lease: Lease, what: str) -> bool:
+    async def record_drift(self, lease: Lease[Allocation], what: str) -> bool:
         """Record that DNS differs from what was published, so that its repair is awaited like any change."""
         return await self._record(
             f"""
@@ -144,7 +139,7 @@ class Worklist:
             lease, what,
         )  # fmt: skip
 
-    async def failed(self, lease: Lease, error: str, retry_in: timedelta) -> bool:
+    async def record_failure(self, lease: Lease[Allocation], error: str, retry_in: timedelta) -> bool:
         """Record a failed attempt, in words for the caller, and when to try again."""
         return await self._record(
             f"""
@@ -156,38 +151,35 @@ class Worklist:
             lease, error, retry_in,
         )  # fmt: skip
 
-    async def give_up(self, lease: Lease) -> None:
+    async def give_up(self, lease: Lease[Allocation]) -> None:
         """End a lease whose row changed meanwhile, or that is not going to be worked on, at once."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
-                lease.allocation.fqdn, lease.id,
-            )  # fmt: skip
+        await self._database.execute(
+            "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
+            lease.name, lease.id,
+        )  # fmt: skip
 
     async def hurry(self) -> None:
         """Make all that waits for another try due now: what held it up is over."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
-            )
+        await self._database.execute(
+            "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
+        )
 
     async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
         """Have a published name looked at and repaired now."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                WITH a AS (
-                    UPDATE allocations
-                       SET dns_state = 'pending', dns_error = $3, dns_updated_at = now(), due_at = now()
-                     WHERE fqdn = $1 AND generation = $2 AND dns_state = 'published' AND lease_id IS NULL
-                    RETURNING fqdn, id),
-                noted AS (
-                    INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
-                    SELECT fqdn, id, 'drifted', 'publisher', 'active', 'active', $3 FROM a)
-                SELECT fqdn FROM a
-                """,
-                fqdn, generation, what,
-            )  # fmt: skip
+        row = await self._database.row(
+            """
+            WITH a AS (
+                UPDATE allocations
+                   SET dns_state = 'pending', dns_error = $3, dns_updated_at = now(), due_at = now()
+                 WHERE fqdn = $1 AND generation = $2 AND dns_state = 'published' AND lease_id IS NULL
+                RETURNING fqdn, id),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+                SELECT fqdn, id, 'drifted', 'publisher', 'active', 'active', $3 FROM a)
+            SELECT fqdn FROM a
+            """,
+            fqdn, generation, what,
+        )  # fmt: skip
         return row is not None
 
     async def condemn(self, fqdn: str, pool_domain: str) -> bool:
@@ -202,49 +194,46 @@ class Worklist:
             return False
 
     async def _condemn(self, fqdn: str, pool_domain: str) -> bool:
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                WITH a AS (
-                    INSERT INTO allocations (
-                        fqdn, span, mode, pool_domain, subdomain, state, reserved_at, token_digest,
-                        dns_state, dns_updated_at, due_at)
-                    VALUES ($1, name_span($2, $3), 'pool', $4, $5, 'releasing', now(), '', 'removing', now(), now())
-                    ON CONFLICT (fqdn) DO NOTHING
-                    RETURNING fqdn, id),
-                noted AS (
-                    INSERT INTO events (fqdn, allocation_id, action, actor, to_state)
-                    SELECT fqdn, id, 'condemned', 'publisher', 'releasing' FROM a)
-                SELECT fqdn FROM a
-                """,
-                fqdn, *names.span(fqdn), pool_domain, fqdn.removesuffix(f".{pool_domain}"),
-            )  # fmt: skip
+        row = await self._database.row(
+            """
+            WITH a AS (
+                INSERT INTO allocations (
+                    fqdn, span, mode, pool_domain, subdomain, state, reserved_at, token_digest,
+                    dns_state, dns_updated_at, due_at)
+                VALUES ($1, name_span($2, $3), 'pool', $4, $5, 'releasing', now(), '', 'removing', now(), now())
+                ON CONFLICT (fqdn) DO NOTHING
+                RETURNING fqdn, id),
+            noted AS (
+                INSERT INTO events (fqdn, allocation_id, action, actor, to_state)
+                SELECT fqdn, id, 'condemned', 'publisher', 'releasing' FROM a)
+            SELECT fqdn FROM a
+            """,
+            fqdn, *names.span(fqdn), pool_domain, fqdn.removesuffix(f".{pool_domain}"),
+        )  # fmt: skip
         return row is not None
 
     async def delegated_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]] | None]:
         """Return generation and DS of each published name of a pool domain; None where DNS is being changed."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                """
-                SELECT fqdn, generation, ds, dns_state = 'published' AS settled
-                  FROM allocations WHERE pool_domain = $1 AND dns_state <> 'none'
-                """,
-                pool_domain,
-            )
+        rows = await self._database.rows(
+            """
+            SELECT fqdn, generation, ds, dns_state = 'published' AS settled
+              FROM allocations WHERE pool_domain = $1 AND dns_state <> 'none'
+            """,
+            pool_domain,
+        )
         return {row["fqdn"]: (row["generation"], frozenset(row["ds"])) if row["settled"] else None for row in rows}
 
     async def backlog(self) -> Backlog:
         """Return how much of DNS is not as wanted, and for how long."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT count(*) AS pending,
-                       coalesce(extract(epoch FROM now() - min(greatest(dns_updated_at, not_before))), 0)::float8
-                           AS oldest
-                  FROM allocations
-                 WHERE dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
-                """
-            )
+        row = await self._database.row(
+            """
+            SELECT count(*) AS pending,
+                   coalesce(extract(epoch FROM now() - min(greatest(dns_updated_at, not_before))), 0)::float8
+                       AS oldest
+              FROM allocations
+             WHERE dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
+            """
+        )
         return Backlog(row["pending"], row["oldest"]) if row else Backlog(0, 0)
 
     @asynccontextmanager
@@ -271,11 +260,8 @@ class Worklist:
                 if not connection.is_closed():
                     await connection.execute("ROLLBACK", timeout=1)
 
-    async def _record(self, statement: LiteralString, lease: Lease, *values: object) -> bool:
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                statement, lease.allocation.fqdn, lease.allocation.generation, lease.id, *values
-            )
+    async def _record(self, statement: LiteralString, lease: Lease[Allocation], *values: object) -> bool:
+        row = await self._database.row(statement, lease.name, lease.row.generation, lease.id, *values)
         return row is not None
 
 
@@ -285,7 +271,7 @@ class Writer:
     def __init__(self, connection: "PoolConnectionProxy") -> None:
         self._connection = connection
 
-    async def held(self, leases: Sequence[Lease]) -> set[UUID]:
+    async def held(self, leases: Sequence[Lease[Allocation]]) -> set[UUID]:
         """Return which of the leases still hold, for the generation they were given for."""
         rows = await self._connection.fetch(
             """
@@ -293,8 +279,8 @@ class Writer:
               JOIN allocations a ON a.fqdn = l.fqdn AND a.generation = l.generation
                AND a.lease_id = l.id AND a.lease_until > clock_timestamp()
             """,
-            [lease.allocation.fqdn for lease in leases],
-            [lease.allocation.generation for lease in leases],
+            [lease.name for lease in leases],
+            [lease.row.generation for lease in leases],
             [lease.id for lease in leases],
         )  # fmt: skip
         return {row["id"] for row in rows}

@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from pdm_service.delegations.observe import look as looked
+from pdm_service.delegations.observe import observe as looked
 from pdm_service.delegations.prober import ROUND_QUERIES, ROUND_SECONDS, Prober
 from pdm_service.delegations.verdict import judge
 from pdm_service.model.observation import Memory, Observation, Report

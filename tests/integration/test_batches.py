@@ -9,12 +9,15 @@ import pytest
 from pdm_service.callers import Actor
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone
-from pdm_service.model.allocation import Mode
+from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.tokens import Credentials
 from pdm_service.powerdns import PowerDns, Rejected
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
-from pdm_service.store.allocations import Reservation, Store
+from pdm_service.store.allocations import Allocations, Reservation
+from pdm_service.store.availability import Availability
 from pdm_service.store.database import Database
-from pdm_service.store.worklist import Lease, Worklist
+from pdm_service.store.rows import Lease
+from pdm_service.store.worklist import Worklist
 from tests.dns_view import Api
 from tests.service import NAMESERVERS, name
 
@@ -22,22 +25,21 @@ DS = ("12345 13 2 " + "ab" * 32,)
 ACTOR = Actor("test", everything=True)
 
 
-async def leases_of(store: Store, worklist: Worklist, pool: str, count: int) -> list[Lease]:
+async def leases_of(store: Allocations, worklist: Worklist, pool: str, count: int) -> list[Lease[Allocation]]:
     """Leases of freshly committed names."""
     for _ in range(count):
         label = name()
         digest = label.encode()
         new = Reservation(
             fqdn=f"{label}.{pool}", mode=Mode.POOL, pool_domain=pool, subdomain=label, created_by=None,
-            ttl=timedelta(minutes=5), token_digest=digest, token_nonce=None, idempotency_digest=None,
-            request_digest=digest,
+            ttl=timedelta(minutes=5), credentials=Credentials(token_digest=digest, request_digest=digest),
         )  # fmt: skip
         assert await store.reserve(new, ACTOR)
         assert await store.commit(new.fqdn, digest, ["192.0.2.1"], None, ACTOR)
     return await worklist.lease(count, 0)
 
 
-Parts = tuple[Store, Worklist, PowerDns, ParentZone, list[int]]
+Parts = tuple[Allocations, Worklist, PowerDns, ParentZone, list[int]]
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ async def parts(database_url: str, powerdns: PowerDNS, api: Api, pool: str) -> A
     api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
     database = Database(database_url, 5)
     await database.open()
-    store = Store(database)
+    store = Allocations(database, Availability(database))
     sizes: list[int] = []
     worklist = Worklist(database, timedelta(seconds=20), timedelta())
     client = PowerDns(powerdns.api_url, powerdns.api_key, "localhost", 8, lambda *_: None)
@@ -59,8 +61,8 @@ async def test_one_bad_name_does_not_hold_up_the_others(parts: Parts, api: Api, 
     """Of a batch in which one change is refused all others are written, and only that one fails."""
     store, worklist, _, parent, sizes = parts
     leases = await leases_of(store, worklist, pool, 9)
-    good = [zone.delegation(lease.allocation.fqdn, NAMESERVERS, DS) for lease in leases]
-    good[4] = zone.delegation(leases[4].allocation.fqdn, NAMESERVERS, ("not a ds",))
+    good = [zone.delegation(lease.name, NAMESERVERS, DS) for lease in leases]
+    good[4] = zone.delegation(leases[4].name, NAMESERVERS, ("not a ds",))
     changes = (parent.apply(lease, rrsets) for lease, rrsets in zip(leases, good, strict=True))
     results = await asyncio.gather(*changes, return_exceptions=True)
     assert [type(result) for result in results] == [type(None)] * 4 + [Rejected] + [type(None)] * 4
@@ -72,11 +74,11 @@ async def test_a_lost_lease_writes_nothing(parts: Parts, api: Api, pool: str) ->
     """A publisher whose lease ended, or whose row changed, does not touch the parent zone."""
     store, worklist, _, parent, _ = parts
     (lease,) = await leases_of(store, worklist, pool, 1)
-    assert await store.release_active(lease.allocation.fqdn, None, ACTOR)
+    assert await store.release_active(lease.row, ACTOR)
     with pytest.raises(LeaseLost):
-        await parent.apply(lease, zone.delegation(lease.allocation.fqdn, NAMESERVERS, DS))
+        await parent.apply(lease, zone.delegation(lease.name, NAMESERVERS, DS))
     assert api.delegations(pool) == {}
-    assert not await worklist.published(lease, DS, timedelta(seconds=1), "published")
+    assert not await worklist.record_published(lease, DS, timedelta(seconds=1), "published")
 
 
 async def test_writers_of_one_parent_take_turns(database_url: str, pool: str) -> None:

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from pdm_service.dev.servers import Postgres
-from pdm_service.model.allocation import Allocation, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.allocation import Allocation, Dns, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.tokens import Credentials
 from pdm_service.store import migrate, pool_registrations, registrar_changes
 from tests.service import PDM
 
@@ -73,7 +74,18 @@ async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) ->
     assert checks["allocations_dns"] == {state.value for state in (*State, *DnsState)}
     assert checks["allocations_proof"] == {proof.value for proof in Proof} | {"pool"}
     assert checks["allocations_needs"] == {needs.value for needs in Needs} - {"proof"}
-    assert columns - set(Allocation.__struct_fields__) == {"span", "skeleton", "due_at", "lease_id", "lease_until"}
+    grouped = {
+        *Credentials.__struct_fields__,
+        *Dns.__struct_fields__,
+        *(f"dns_{name}" for name in Dns.__struct_fields__),
+    }
+    assert columns - set(Allocation.__struct_fields__) - grouped == {
+        "span",
+        "skeleton",
+        "due_at",
+        "lease_id",
+        "lease_until",
+    }
 
 
 async def test_the_schema_knows_the_same_words_as_the_types(database_url: str) -> None:

@@ -41,7 +41,7 @@ async def test_usual_names(tree: Tree, held: str) -> None:
     """Mail, web, policies, services and delegations are found, whichever address is asked."""
     _, ask = asking(tree)
     found = await scan(held, tree.old.addresses, ask)  # type: ignore[arg-type]
-    expected = {(f"{label}.{held}" if label else held, rtype) for label, rtype, _ in RECORDS}
+    expected = {(f"{label}.{held}." if label else f"{held}.", rtype) for label, rtype, _ in RECORDS}
     assert expected <= {(one.name, one.type) for one in found.rrsets}
     assert {one.type for one in found.rrsets} - {rtype for _, rtype, _ in RECORDS} == {"SOA"}
     (mx,) = [one for one in found.rrsets if one.type == "MX"]
@@ -57,7 +57,7 @@ async def test_wildcard(tree: Tree, domain: str) -> None:
     found = await scan(domain, tree.old.addresses, ask)  # type: ignore[arg-type]
     assert found.wildcard
     assert [(one.name, one.contents) for one in found.rrsets if one.type == "A"] == [
-        (f"*.{domain}", ("192.0.2.7",)), (f"www.{domain}", ("192.0.2.8",)),
+        (f"*.{domain}.", ("192.0.2.7",)), (f"www.{domain}.", ("192.0.2.8",)),
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ async def test_dead_nameserver(tree: Tree, held: str, dead: Faulty) -> None:
     """One that does not answer spoils nothing; where none answers that is told."""
     _, ask = asking(tree)
     found = await scan(held, (dead.address, *tree.old.addresses), ask)  # type: ignore[arg-type]
-    assert (held, "MX") in {(one.name, one.type) for one in found.rrsets}
+    assert (f"{held}.", "MX") in {(one.name, one.type) for one in found.rrsets}
     assert dead.address not in found.asked
     nothing = await scan(held, (dead.address,), ask)  # type: ignore[arg-type]
     assert (nothing.rrsets, nothing.complete) == ((), False)
@@ -80,6 +80,6 @@ async def test_dead_nameserver(tree: Tree, held: str, dead: Faulty) -> None:
 
 async def test_transfer(tree: Tree, held: str, dead: Faulty) -> None:
     """Whether a nameserver gives the whole zone away is found out by asking for it."""
-    assert await transferable(held, tree.old.addresses[0], 53)
-    assert not await transferable(held, "127.0.0.1", 9)
-    assert not await transferable(held, dead.address, 53)
+    assert await transferable(held, Nameserver("x", tree.old.addresses[0], 53))
+    assert not await transferable(held, Nameserver("x", "127.0.0.1", 9))
+    assert not await transferable(held, Nameserver("x", dead.address, 53))

@@ -10,7 +10,9 @@ import pytest
 from pdm_service.callers import Actor
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model.allocation import Mode
-from pdm_service.store.allocations import Reservation, Store
+from pdm_service.model.tokens import Credentials
+from pdm_service.store.allocations import Allocations, Reservation
+from pdm_service.store.availability import Availability
 from pdm_service.store.database import Database
 from tests.eventually import eventually
 from tests.service import Service, name
@@ -22,21 +24,21 @@ def reservation(fqdn: str, seconds: float = 60) -> Reservation:
     label, _, pool = fqdn.partition(".")
     return Reservation(
         fqdn=fqdn, mode=Mode.POOL, pool_domain=pool, subdomain=label, created_by=None,
-        ttl=timedelta(seconds=seconds), token_digest=fqdn.encode(), token_nonce=None, idempotency_digest=None,
-        request_digest=b"",
+        ttl=timedelta(seconds=seconds),
+        credentials=Credentials(token_digest=fqdn.encode(), request_digest=b""),
     )  # fmt: skip
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
+async def store(database_url: str) -> AsyncIterator[Allocations]:
     """A store on a database of its own."""
     database = Database(database_url, 8)
     await database.open()
-    yield Store(database)
+    yield Allocations(database, Availability(database))
     await database.close()
 
 
-async def test_names_above_and_below_are_refused(store: Store) -> None:
+async def test_names_above_and_below_are_refused(store: Allocations) -> None:
     """A name above or below a held one is refused; a neighbour with the same beginning is not."""
     assert await store.reserve(reservation("eu.pool.test"), ACTOR)
     for fqdn in ("x.eu.pool.test", "a.b.eu.pool.test", "pool.test"):
@@ -47,13 +49,13 @@ async def test_names_above_and_below_are_refused(store: Store) -> None:
     assert await store.reserve(reservation("eu.pool.test"), ACTOR) is None
 
 
-async def test_an_expired_name_does_not_stand_in_the_way(store: Store) -> None:
+async def test_an_expired_name_does_not_stand_in_the_way(store: Allocations) -> None:
     """An expired reservation above or below is as if it were not there."""
     assert await store.reserve(reservation("eu.pool.test", -1), ACTOR)
     assert await store.reserve(reservation("x.eu.pool.test"), ACTOR)
 
 
-async def test_one_overlapping_name_does_not_fail_its_batch(store: Store) -> None:
+async def test_one_overlapping_name_does_not_fail_its_batch(store: Allocations) -> None:
     """Of reservations made together only those are refused that overlap."""
     assert await store.reserve(reservation("eu.pool.test"), ACTOR)
     wanted = [reservation(f"n{number}.pool.test") for number in range(9)] + [reservation("x.eu.pool.test")]
@@ -69,7 +71,10 @@ async def test_nested_names_at_once_have_one_winner(database_url: str) -> None:
     for number in range(10):
         wanted = (reservation(f"p{number}.test"), reservation(f"x.p{number}.test"))
         found = await asyncio.gather(
-            *(Store(database).reserve(one, ACTOR) for database, one in zip(databases, wanted, strict=True)),
+            *(
+                Allocations(database, Availability(database)).reserve(one, ACTOR)
+                for database, one in zip(databases, wanted, strict=True)
+            ),
             return_exceptions=True,
         )
         assert sum(type(one).__name__ == "Allocation" for one in found) <= 1

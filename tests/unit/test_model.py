@@ -14,7 +14,8 @@ from pdm_service.errors import (
     ReservationExpired,
     TokenMismatch,
 )
-from pdm_service.model.allocation import Allocation, DnsState, Mode, State
+from pdm_service.model.allocation import Allocation, Dns, DnsState, Mode, State
+from pdm_service.model.tokens import Credentials
 
 ADDRESSES = ("192.0.2.1", "2001:db8::1")
 SOVEREIGN = "acme.omani.works"
@@ -31,9 +32,8 @@ def allocation(state: State = ACTIVE, dns: DnsState = DnsState.PENDING, *, expir
     now = datetime.now(UTC)
     return Allocation(
         id=uuid4(), fqdn="acme.omani.works", mode=Mode.POOL, pool_domain="omani.works", subdomain="acme", state=state,
-        expired=expired, created_by=None, reserved_at=now, expires_at=None, committed_at=now, token_digest=b"",
-        token_nonce=None, idempotency_digest=None, request_digest=None, sovereign_fqdn=SOVEREIGN,
-        load_balancer_ips=ADDRESSES, ds=(), dns_state=dns, dns_error=None, dns_updated_at=now, generation=1, attempts=0,
+        expired=expired, created_by=None, reserved_at=now, expires_at=None, committed_at=now, credentials=Credentials(token_digest=b""), sovereign_fqdn=SOVEREIGN,
+        load_balancer_ips=ADDRESSES, dns=Dns(state=dns, updated_at=now), generation=1,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from pdm_service.byo.preflight import Facts, allows, blocking, judge, special_use
 from pdm_service.findings import Finding
 from pdm_service.model.allocation import Proof
-from pdm_service.model.observation import Observation, OldRRset, OldZone, ParentView, Phase, Registry, ServerView
+from pdm_service.model.observation import Observation, OldZone, ParentView, Phase, Registry, ServerView
+from pdm_service.model.records import RRset
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DOMAIN = "acme.com"
@@ -49,7 +50,7 @@ def seen(*parents: ParentView, others: tuple[ServerView, ...] = (), **more: Any)
 
 def zone(*rrsets: tuple[str, str, str], wildcard: bool = False) -> OldZone:
     found = tuple(
-        OldRRset(name=f"{label}.{DOMAIN}" if label else DOMAIN, type=rtype, ttl=300, contents=(content,))
+        RRset(name=f"{label}.{DOMAIN}." if label else f"{DOMAIN}.", type=rtype, ttl=300, contents=(content,))
         for label, rtype, content in rrsets
     )
     return OldZone(domain=DOMAIN, asked=("192.0.2.53",), rrsets=found, wildcard=wildcard, complete=True)
@@ -110,11 +111,11 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
           ("", "MX", "10 mx.old.net."), ("", "TXT", '"v=spf1 -all"'), ("_dmarc", "TXT", '"v=DMARC1"'), ("s1._domainkey", "TXT", '"k"'),
           ("s1._domainkey", "CNAME", "x.y."), ("autodiscover", "CNAME", "o.net."), ("_sip._tls", "SRV", "1 1 1 s."), ("_mta-sts", "TXT", '"v"'))],
     ("null MX", {"old": zone(("", "MX", "0 ."))}, []),
-    ("mail imported", {"old": zone(("", "MX", "10 mx.old.net.")), "imported": frozenset({(DOMAIN, "MX")})}, []),
+    ("mail imported", {"old": zone(("", "MX", "10 mx.old.net.")), "imported": frozenset({(f"{DOMAIN}.", "MX")})}, []),
     *[(f"web by {rtype} {label}", {"old": zone((label, rtype, content))}, [("BYO-OLD-WEB", "acknowledge")])
       for label, rtype, content in (("", "A", "192.0.2.1"), ("www", "AAAA", "::1"), ("shop", "A", "192.0.2.1"), ("", "HTTPS", "1 ."))],
     ("web by a CNAME", {"old": zone(("shop", "CNAME", "x.y."))}, [("BYO-OLD-WEB", "acknowledge")]),
-    ("web imported", {"old": zone(("shop", "A", "192.0.2.1")), "imported": frozenset({(f"shop.{DOMAIN}", "A")})}, []),
+    ("web imported", {"old": zone(("shop", "A", "192.0.2.1")), "imported": frozenset({(f"shop.{DOMAIN}.", "A")})}, []),
     ("delegated further", {"old": zone(("sub", "NS", "ns.x."))}, [("BYO-OLD-DELEG", "acknowledge")]),
     ("apex NS", {"old": zone(("", "NS", "ns1.old.net."), ("", "SOA", "a. b. 1 2 3 4 5"))}, []),
     ("wildcard", {"old": zone(wildcard=True)}, [("BYO-OLD-DELEG", "acknowledge")]),
@@ -123,7 +124,7 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("CAA without our CA", {"old": zone(("", "CAA", '0 issue "digicert.com"'))}, [("BYO-CAA", "acknowledge")]),
     ("CAA with our CA", {"old": zone(("", "CAA", '0 issue "letsencrypt.org; x=y"'))}, []),
     ("CAA without issue", {"old": zone(("", "CAA", '0 iodef "mailto:a@b"'))}, []),
-    ("CAA imported", {"old": zone(("", "CAA", '0 issue "digicert.com"')), "imported": frozenset({(DOMAIN, "CAA")})}, []),
+    ("CAA imported", {"old": zone(("", "CAA", '0 issue "digicert.com"')), "imported": frozenset({(f"{DOMAIN}.", "CAA")})}, []),
     ("long TTL at the parent", {"observation": seen(parent(ns_ttl=172800))}, [("BYO-TTL", "info")]),
     ("long TTL of the zone", {"observation": seen(others=(server(OLD[0], ns_ttl=86400),))}, [("BYO-TTL", "info")]),
     ("transferable", {"transferable": True}, [("BYO-AXFR", "info")]),
@@ -184,7 +185,7 @@ def test_name_that_may_be_a_domain(name: str) -> None:
 
 def test_caa_of_several_records() -> None:
     """One record that admits the CA is enough."""
-    caa = OldRRset(
+    caa = RRset(
         name=DOMAIN, type="CAA", ttl=1, contents=('0 issue "a.org"', '0 issue "letsencrypt.org"', '0 issuewild ";"')
     )
     assert allows(caa, ["letsencrypt.org"])

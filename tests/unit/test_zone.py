@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from pdm_service.model import zone
-from pdm_service.model.allocation import Allocation, DnsState, Mode, State
+from pdm_service.model.allocation import Allocation, Dns, DnsState, Mode, State
 from pdm_service.model.records import RRset
+from pdm_service.model.tokens import Credentials
 from pdm_service.model.zone import Observed, Patch, Replace
 
 ID = UUID("11111111-2222-4333-8444-555555555555")
@@ -23,10 +24,9 @@ def allocation(*addresses: str, ds: tuple[str, ...] = ()) -> Allocation:
     now = datetime.now(UTC)
     return Allocation(
         id=ID, fqdn="acme.pool.test", mode=Mode.POOL, pool_domain="pool.test", subdomain="acme", state=State.ACTIVE,
-        expired=False, created_by=None, reserved_at=now, expires_at=None, committed_at=now, token_digest=b"",
-        token_nonce=None, idempotency_digest=None, request_digest=None, sovereign_fqdn=None,
-        load_balancer_ips=addresses or ("192.0.2.1",), ds=ds, dns_state=DnsState.PENDING, dns_error=None,
-        dns_updated_at=now, generation=1, attempts=0,
+        expired=False, created_by=None, reserved_at=now, expires_at=None, committed_at=now, credentials=Credentials(token_digest=b""), sovereign_fqdn=None,
+        load_balancer_ips=addresses or ("192.0.2.1",), dns=Dns(state=DnsState.PENDING, updated_at=now, ds=ds),
+        generation=1,
     )  # fmt: skip
 
 

@@ -1,0 +1,34 @@
+"""How long each step of a customer's commit, rollback or release may take, in seconds.
+
+A commit takes its steps one after the other: ask the registrar (LOOK), survey the domain (SURVEY), publish (PUBLISH),
+see what is served (PROBE), read the registrar's record (READ), write it (WRITE). They rarely take their most; together
+they end by COMMIT, and what runs over is cut off at ANSWER, before the request's own deadline: the next call goes on.
+"""
+
+from datetime import timedelta
+
+ANSWER = 13.5
+COMMIT = 12.0
+SURVEY = 6.0
+"""Of a customer's commit, and of a pre-flight."""
+MANUAL_SURVEY = 5.0
+"""Of a commit whose customer changes the nameservers: an observation of the delegation follows it."""
+PUBLISH = 3.0
+SERVE = 5.0
+"""How long a manual commit, or a forced release, waits for DNS."""
+PROBE = 1.5
+OBSERVE = 6.0
+"""One observation of a delegation."""
+LOOK = 4.0
+"""One question to the registrar, or to the nameservers of before."""
+READ = (1.0, 2.0)
+"""The last look at the registrar before a change: at least, and at most."""
+WRITE = (1.0, 4.0)
+"""A change at the registrar: at least, even if COMMIT is over, and at most."""
+OBSERVE_SHARE = 0.6
+"""Of a survey: the old zone is asked in what is left."""
+
+SETTLING = timedelta(seconds=60)
+"""A change that was sent, and is not on record, may still come within this time."""
+SETTLING_ASYNC = timedelta(minutes=15)
+"""The same where the registrar carries changes out by itself."""

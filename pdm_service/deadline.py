@@ -1,0 +1,35 @@
+"""The one deadline of a request, set where it comes in: whatever waits takes at most what is left of it.
+
+Work in the background has none.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+
+ANSWER_SECONDS = 14.0
+"""Existing clients give up after 15."""
+REFUSE_SECONDS = 4.5
+"""By then a request is refused for a database that does not answer, unless something was stored already."""
+
+_started: ContextVar[float | None] = ContextVar("started", default=None)
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Have what is done in the block be a request that has begun now."""
+    token = _started.set(monotonic())
+    try:
+        yield
+    finally:
+        _started.reset(token)
+
+
+def left(most: float, of: float = ANSWER_SECONDS) -> float:
+    """Return the seconds that a step may take: `most`, or what is left of the first `of` seconds of the request.
+
+    Zero or less once they are over.
+    """
+    started = _started.get()
+    return most if started is None else min(most, of - (monotonic() - started))

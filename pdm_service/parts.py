@@ -1,0 +1,432 @@
+"""Every part of one running service, built in reading order: one function a wing, each given the wings before it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from adapters.all import registrars as all_registrars
+from adapters.base import Registrar
+from adapters.http import Http
+from pdm_service import callers
+from pdm_service.allocator import Allocator
+from pdm_service.allocator.customer_domains import CustomerDomains
+from pdm_service.allocator.declared import Declared
+from pdm_service.allocator.pool_names import PoolNames
+from pdm_service.allocator.reservations import Reservations
+from pdm_service.byo.flip import Flips
+from pdm_service.byo.rdap import Rdap
+from pdm_service.byo.registrar_change import RegistrarChanges
+from pdm_service.byo.rollback import Rollbacks
+from pdm_service.byo.survey import Surveyor
+from pdm_service.callers.gate import Gate
+from pdm_service.callers.token_review import TokenReview
+from pdm_service.delegations.prober import Prober
+from pdm_service.delegations.watch import Watch
+from pdm_service.model.records import Nameserver
+from pdm_service.names import policy
+from pdm_service.names.policy import Policy
+from pdm_service.pools.registration import Guard, GuardPace
+from pdm_service.pools.zones import PoolZones
+from pdm_service.powerdns import PowerDns
+from pdm_service.publisher.nameservers import Nameservers
+from pdm_service.publisher.outcome import Outcomes
+from pdm_service.publisher.publisher import Pace, Publisher
+from pdm_service.registrars import Registrars
+from pdm_service.settings import Settings
+from pdm_service.settings.live_file import LiveFile
+from pdm_service.store.allocations import Allocations
+from pdm_service.store.availability import Availability
+from pdm_service.store.claims import Claims
+from pdm_service.store.database import Database
+from pdm_service.store.declarations import Declarations
+from pdm_service.store.events import Trail
+from pdm_service.store.holdings import Holdings
+from pdm_service.store.pool_registrations import Registrations
+from pdm_service.store.registrar_changes import Changes
+from pdm_service.store.signals import Signals
+from pdm_service.store.watches import Watches
+from pdm_service.store.worklist import Worklist
+from pdm_service.telemetry import logs
+from pdm_service.telemetry.metrics import Metrics
+from pdm_service.telemetry.tracing import Tracing
+
+_ATTEMPT_SHARE = 0.8
+"""Of a lease: the rest is for what is still under way when the attempt is called off."""
+_PUBLISHER_CONNECTIONS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """What the service tells of itself."""
+
+    metrics: Metrics
+    tracing: Tracing
+
+
+def telemetry(settings: Settings) -> Telemetry:
+    """Return metrics and traces."""
+    return Telemetry(metrics=Metrics(), tracing=Tracing(settings.otlp_url))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """PostgreSQL."""
+
+    callers: Database
+    publishing: Database
+    signals: Signals
+    availability: Availability
+    allocations: Allocations
+    holdings: Holdings
+    claims: Claims
+    declarations: Declarations
+    changes: Changes
+    watches: Watches
+    registrations: Registrations
+    trail: Trail
+    worklist: Worklist
+
+
+def store(settings: Settings, told: Telemetry) -> Store:
+    """Return the tables, over one pool of connections for callers and one for the publisher."""
+    # What callers ask for is found by an index. A plan that is made while a table is empty would go without, and be
+    # kept until the statistics are renewed: a minute or so in which a new deployment is many times slower.
+    # What has to go without all the same is priced so high then that PostgreSQL would compile it each time.
+    database = Database(
+        settings.database_url,
+        settings.database_connections,
+        told.metrics.database_failure,
+        enable_seqscan="off",
+        jit="off",
+    )
+    publishing = Database(
+        settings.database_url, _PUBLISHER_CONNECTIONS, told.metrics.database_failure, synchronous_commit="off"
+    )
+    availability = Availability(database, settings.confusables)
+    allocations = Allocations(database, availability)
+    return Store(
+        callers=database,
+        publishing=publishing,
+        signals=Signals(),
+        availability=availability,
+        allocations=allocations,
+        holdings=Holdings(database),
+        claims=Claims(database),
+        declarations=Declarations(database, allocations, availability),
+        changes=Changes(database),
+        watches=Watches(database, settings.clock_ahead),
+        registrations=Registrations(database),
+        trail=Trail(database),
+        worklist=Worklist(publishing, settings.lease, settings.quarantine),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callers:
+    """Who calls, and which names they may have."""
+
+    gate: Gate
+    review: TokenReview | None
+    policy: Callable[[], Policy]
+
+
+def who_calls(settings: Settings, told: Telemetry) -> Callers:
+    """Return the gate, and the name policy."""
+    clients = review = None
+    if settings.auth_tokens_file is not None:
+        clients = LiveFile(
+            settings.auth_tokens_file, callers.read, lambda valid: told.metrics.file("callers", valid=valid)
+        )
+    if settings.kubernetes_url is not None:
+        review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)
+    if settings.anonymous:
+        logs.announce("anonymous", {"open": "the compatibility routes for pools, to callers without a credential"})
+    named: Callable[[], Policy] = functools.cache(Policy)
+    if settings.policy_file is not None:
+        named = LiveFile(settings.policy_file, policy.read, lambda valid: told.metrics.file("policy", valid=valid))
+    gate = Gate(clients, review, anonymous=settings.anonymous, observe=told.metrics.auth_failure)
+    return Callers(gate=gate, review=review, policy=named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """Whom the service calls: registrars, and PowerDNS."""
+
+    powerdns: PowerDns
+    adapters: dict[str, Registrar]
+    registrars: Registrars
+    ways_out: list[Http] = field(default_factory=list)
+
+
+def outside(settings: Settings, told: Telemetry) -> Outside:
+    """Return the clients of others' APIs."""
+
+    def powerdns_called(operation: str, outcome: str, seconds: float) -> None:
+        told.metrics.powerdns_call(operation, outcome, seconds)
+        told.tracing.past(f"powerdns {operation}", outcome, seconds)
+
+    def registrar_called(registrar: str, operation: str, outcome: str, seconds: float) -> None:
+        told.metrics.registrar_call(registrar, operation, outcome, seconds)
+        told.tracing.past(f"{registrar} {operation}", outcome, seconds)
+
+    ways_out: list[Http] = []
+
+    def way_out(registrar: str) -> Http:
+        # Namecheap knows its callers by a list of IPv4 addresses.
+        ways_out.append(Http(registrar, registrar_called, ipv4_only=registrar == "namecheap"))
+        return ways_out[-1]
+
+    adapters = all_registrars(way_out, settings.registrar_urls, settings.ovh_endpoint, settings.namecheap_client_ip)
+    powerdns = PowerDns(
+        settings.pdns_base_url,
+        settings.pdns_api_key,
+        settings.pdns_server_id,
+        settings.pdns_concurrency,
+        powerdns_called,
+    )
+    return Outside(powerdns=powerdns, adapters=adapters, registrars=Registrars(adapters), ways_out=ways_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publishing:
+    """DNS is made equal to the store."""
+
+    nameservers: Nameservers
+    publisher: Publisher
+    outcomes: Outcomes
+
+
+def publishing(settings: Settings, told: Telemetry, stored: Store, beyond: Outside) -> Publishing:
+    """Return the publisher, and what it asks the platform's nameservers with."""
+    nameservers = Nameservers(settings.nameservers, settings.nameserver_addresses, beyond.powerdns)
+    pace = Pace(
+        reconcile=settings.reconcile_interval,
+        audit=settings.audit_interval,
+        attempt=settings.lease * _ATTEMPT_SHARE,
+    )
+    publisher = Publisher(
+        worklist=stored.worklist,
+        signals=stored.signals,
+        powerdns=beyond.powerdns,
+        nameservers=nameservers,
+        names=settings.nameservers,
+        pace=pace,
+        metrics=told.metrics,
+        tracing=told.tracing,
+    )
+    return Publishing(
+        nameservers=nameservers, publisher=publisher, outcomes=Outcomes(stored.allocations, stored.signals)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pools:
+    """The pool domains: their zones, and their registration where a registrar is set."""
+
+    zones: PoolZones
+    guard: Guard | None
+
+
+def pools(settings: Settings, told: Telemetry, stored: Store, beyond: Outside, published: Publishing) -> Pools:
+    """Return what keeps the pool domains."""
+    zones = PoolZones(
+        domains=settings.pool_domains,
+        nameservers=settings.nameservers,
+        asked=published.nameservers,
+        allocations=stored.allocations,
+        worklist=stored.worklist,
+        powerdns=beyond.powerdns,
+        signals=stored.signals,
+        interval=settings.audit_interval,
+        keep_strays=settings.keep_strays,
+        metrics=told.metrics,
+    )
+    if settings.pool_registrar is None or settings.pool_registrar_token is None:
+        logs.announce("no pool registrar", {"poolDomains": settings.pool_domains, "unguarded": "nameservers, DS"})
+        return Pools(zones=zones, guard=None)
+    guard = Guard(
+        registrar=beyond.adapters[settings.pool_registrar],
+        credential=settings.pool_registrar_token,
+        domains=settings.pool_domains,
+        nameservers=settings.nameservers,
+        asked=published.nameservers,
+        powerdns=beyond.powerdns,
+        registrations=stored.registrations,
+        ready=lambda domain: zones.status[domain].ready,
+        pace=GuardPace(tick=settings.reconcile_interval, ds_delay=settings.pool_ds_delay),
+        metrics=told.metrics,
+    )
+    return Pools(zones=zones, guard=guard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delegations:
+    """Delegations are observed from the root down."""
+
+    prober: Prober
+    watch: Watch
+    enabled: bool
+    """Whether there is a way into the DNS."""
+
+
+def delegations(settings: Settings, told: Telemetry, stored: Store, beyond: Outside) -> Delegations:
+    """Return the watch, and the way into the DNS."""
+    prober = Prober(
+        hints=settings.root_hints,
+        port=settings.dns_port,
+        addresses=(*_platform(settings), *settings.dns_addresses),
+        allow_private=settings.dns_allow_private,
+    )
+    watch = Watch(
+        watches=stored.watches,
+        claims=stored.claims,
+        changes=stored.changes,
+        prober=prober,
+        nameservers=settings.nameservers,
+        signals=stored.signals,
+        first=settings.delegation_interval,
+        ds_registrars=beyond.registrars.that_set_ds,
+        metrics=told.metrics,
+    )
+    if not settings.root_hints:
+        logs.announce("no root hints", {"unwatched": "delegations of customers' domains"})
+    return Delegations(prober=prober, watch=watch, enabled=bool(settings.root_hints))
+
+
+def _platform(settings: Settings) -> tuple[Nameserver, ...]:
+    """Return the configured addresses of the platform's nameservers, by name; one without a name is all of theirs."""
+    return tuple(
+        Nameserver(name, server.address, server.port)
+        for server in settings.nameserver_addresses
+        for name in ((server.name,) if server.name else settings.nameservers)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Byo:
+    """A customer's domain moves."""
+
+    rdap: Rdap
+    surveyor: Surveyor
+    flips: Flips
+    rollbacks: Rollbacks
+
+
+def byo(settings: Settings, stored: Store, beyond: Outside, published: Publishing, observed: Delegations) -> Byo:
+    """Return the steps of a customer's domain to the platform, and back."""
+    rdap = Rdap(settings.rdap_url)
+    surveyor = Surveyor(
+        watch=observed.watch,
+        prober=observed.prober,
+        rdap=rdap,
+        claims=stored.claims,
+        pool_domains=settings.pool_domains,
+        nameservers=settings.nameservers,
+        acme_issuers=settings.acme_issuers,
+        enabled=observed.enabled,
+    )
+    changes = RegistrarChanges(stored.changes, observed.watch, beyond.registrars)
+    flips = Flips(
+        outcomes=published.outcomes,
+        claims=stored.claims,
+        changes=stored.changes,
+        registrar_changes=changes,
+        watch=observed.watch,
+        surveyor=surveyor,
+        registrars=beyond.registrars,
+        powerdns=beyond.powerdns,
+        prober=observed.prober,
+        nameservers=settings.nameservers,
+    )
+    rollbacks = Rollbacks(
+        outcomes=published.outcomes,
+        changes=stored.changes,
+        registrar_changes=changes,
+        watch=observed.watch,
+        registrars=beyond.registrars,
+        prober=observed.prober,
+        nameservers=settings.nameservers,
+    )
+    return Byo(rdap=rdap, surveyor=surveyor, flips=flips, rollbacks=rollbacks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """All of them."""
+
+    settings: Settings
+    telemetry: Telemetry
+    store: Store
+    callers: Callers
+    outside: Outside
+    publishing: Publishing
+    pools: Pools
+    delegations: Delegations
+    byo: Byo
+    allocator: Allocator
+
+
+def build(settings: Settings) -> Parts:
+    """Build every part; opens no connection yet."""
+    told = telemetry(settings)
+    stored = store(settings, told)
+    called = who_calls(settings, told)
+    beyond = outside(settings, told)
+    published = publishing(settings, told, stored, beyond)
+    kept = pools(settings, told, stored, beyond, published)
+    observed = delegations(settings, told, stored, beyond)
+    moving = byo(settings, stored, beyond, published, observed)
+    return Parts(
+        settings=settings,
+        telemetry=told,
+        store=stored,
+        callers=called,
+        outside=beyond,
+        publishing=published,
+        pools=kept,
+        delegations=observed,
+        byo=moving,
+        allocator=_allocator(settings, told, stored, called, beyond, published, kept, observed, moving),
+    )
+
+
+def _allocator(
+    settings: Settings, told: Telemetry, stored: Store, called: Callers, beyond: Outside, published: Publishing,
+    kept: Pools, observed: Delegations, moving: Byo,
+) -> Allocator:  # fmt: skip
+    reservations = Reservations(stored.holdings, settings.reservation_ttl)
+    pool_names = PoolNames(
+        allocations=stored.allocations,
+        availability=stored.availability,
+        reservations=reservations,
+        outcomes=published.outcomes,
+        pool_domains=settings.pool_domains,
+        policy=called.policy,
+        confusables=settings.confusables,
+        on_commit=kept.guard.committed if kept.guard else lambda _: None,
+        on_refusal=told.metrics.refusal,
+    )
+    customer_domains = CustomerDomains(
+        allocations=stored.allocations,
+        claims=stored.claims,
+        reservations=reservations,
+        outcomes=published.outcomes,
+        watch=observed.watch,
+        surveyor=moving.surveyor,
+        flips=moving.flips,
+        rollbacks=moving.rollbacks,
+        registrars=beyond.registrars,
+        pool_domains=settings.pool_domains,
+    )
+    return Allocator(
+        pool_names=pool_names,
+        customer_domains=customer_domains,
+        declared=Declared(pool_names, stored.declarations, stored.allocations, published.outcomes),
+        reservations=reservations,
+        allocations=stored.allocations,
+        claims=stored.claims,
+        holdings=stored.holdings,
+        changes=stored.changes,
+        trail=stored.trail,
+        watch=observed.watch,
+    )

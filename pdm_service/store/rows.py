@@ -1,0 +1,105 @@
+"""Rows and their values: which columns make an allocation or a claim, and what replicas tell each other by NOTIFY."""
+
+from typing import Any, Generic, LiteralString, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+
+from pdm_service.model.allocation import Allocation, Claim, Dns, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.records import RRset
+from pdm_service.model.tokens import Credentials
+
+T = TypeVar("T")
+
+WORK_CHANNEL = "pdm_work"
+OUTCOME_CHANNEL = "pdm_outcome"
+
+# `a` is a row of allocations in all statements below.
+COLUMNS: LiteralString = """
+    a.id, a.fqdn, a.mode, a.pool_domain, a.subdomain, a.state, a.created_by, a.reserved_at, a.expires_at,
+    a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest, a.sovereign_fqdn,
+    a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
+    a.owner, a.tenant, a.declared,
+    coalesce(a.expires_at <= now(), false) AS expired,
+    a.proof, a.imports, a.announce_ds, a.needs, a.not_before
+"""
+LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
+
+# `a` is a row of claims: the columns of an allocation, as far as a claim has them.
+CLAIM: LiteralString = """
+    a.id, a.fqdn, a.mode, NULL AS pool_domain, NULL AS subdomain, 'reserved' AS state, a.created_by, a.reserved_at,
+    a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
+    a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
+    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
+    a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts,
+    a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
+    a.proof, a.imports, false AS announce_ds,
+    CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
+    NULL::timestamptz AS not_before, a.challenge
+"""
+
+
+class Lease(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """The right to work on a row until a deadline, after which another replica takes it over."""
+
+    id: UUID
+    name: str
+    """Of the row: a name handed out, a domain that is watched, a pool domain."""
+    row: T
+    """As it was when it was leased."""
+    waited_seconds: float = 0.0
+    """How long the row had been due."""
+
+
+def allocation_of(row: asyncpg.Record) -> Allocation:
+    """Return the allocation in a row of COLUMNS."""
+    return Allocation(**_values(row))
+
+
+def claim_of(row: asyncpg.Record) -> Claim:
+    """Return the claim in a row of CLAIM."""
+    return Claim(**_values(row), challenge=row["challenge"])
+
+
+def holding_of(row: asyncpg.Record) -> Allocation:
+    """Return the allocation or the claim in a row of either; only a claim has a challenge."""
+    return allocation_of(row) if row["challenge"] is None else claim_of(row)
+
+
+def rrsets_of(text: str | None) -> tuple[RRset, ...]:
+    """Return stored RRsets; the release before stored some of their names without the trailing dot."""
+    found = msgspec.json.decode(text, type=tuple[RRset, ...]) if text else ()
+    return tuple(one if one.name.endswith(".") else replace(one, name=f"{one.name}.") for one in found)
+
+
+_PLAIN = (
+    "id", "fqdn", "pool_domain", "subdomain", "expired", "created_by", "reserved_at", "expires_at", "committed_at",
+    "sovereign_fqdn", "generation", "owner", "tenant", "declared", "announce_ds", "not_before",
+)  # fmt: skip
+
+
+def _values(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in _PLAIN},
+        "mode": Mode(row["mode"]),
+        "state": State(row["state"]),
+        "credentials": Credentials(
+            token_digest=row["token_digest"],
+            token_nonce=row["token_nonce"],
+            idempotency_digest=row["idempotency_digest"],
+            request_digest=row["request_digest"],
+        ),
+        "load_balancer_ips": tuple(row["load_balancer_ips"]),
+        "dns": Dns(
+            state=DnsState(row["dns_state"]),
+            error=row["dns_error"],
+            updated_at=row["dns_updated_at"],
+            ds=tuple(row["ds"]),
+            attempts=row["attempts"],
+        ),
+        "proof": Proof(row["proof"]) if row["proof"] else None,
+        "needs": Needs(row["needs"]) if row["needs"] else None,
+        "imports": rrsets_of(row["imports"]),
+    }
