@@ -88,7 +88,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
         except asyncpg.UndefinedTableError:
             revision = None
-        wanted = migrate.head() or ""
+        wanted = migrate.HEAD
         if revision is None or revision < wanted:
             yield Finding("schema", "warn", revision or "none", f"`pdm migrate` or `pdm serve` brings it to {wanted}")
         else:
