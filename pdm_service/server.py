@@ -54,7 +54,7 @@ class _ImpatientProtocol(HttpToolsProtocol):
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then take no more, and finish what is under way."""
-    service = Service(settings, migrate.head())
+    service = Service(settings, migrate.HEAD)
     config = uvicorn.Config(
         service.app(),
         host=settings.host,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Literal
 
-import asyncpg
 import click
 import msgspec
 
@@ -22,11 +21,12 @@ from pdm_service.publisher import nameservers
 from pdm_service.publisher.nameservers import NotSeen
 from pdm_service.registrars import told
 from pdm_service.settings import Settings, SettingsError, read
-from pdm_service.store import migrate
+from pdm_service.store import condition
+from pdm_service.store.migrate import HEAD, DatabaseAway
 
 Verdict = Literal["ok", "warn", "fail"]
 
-_POSTGRES = 140000
+_POSTGRES = 14
 _POWERDNS = (4, 7)
 _SECONDS = 8.0
 # https://doc.powerdns.com/authoritative/settings.html
@@ -67,38 +67,27 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        connection = await asyncpg.connect(settings.database_url, timeout=_SECONDS)
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        found = await condition.examined(settings.database_url, _SECONDS)
+    except DatabaseAway as error:
         remedy = "see that PDM_DATABASE_URL names a server that runs, and a user and database that exist"
-        yield Finding("database", "fail", f"cannot be reached ({type(error).__name__})", remedy)
+        yield Finding("database", "fail", f"cannot be reached ({error})", remedy)
         return
-    try:
-        version = connection.get_server_version()
-        number = version.major * 10000
-        if number < _POSTGRES:
-            yield Finding("database", "fail", f"PostgreSQL {version.major}", "use PostgreSQL 14 or later")
-        else:
-            yield Finding("database", "ok", f"PostgreSQL {version.major}.{version.minor}")
-        if await connection.fetchval("SELECT pg_is_in_recovery()"):
-            yield Finding("database role", "fail", "a replica, read-only", "name the primary (-rw) in PDM_DATABASE_URL")
-        most = int(await connection.fetchval("SHOW max_connections"))
-        need = settings.database_connections + 7
-        if most < 2 * need:
-            text = f"{most} connections at most; one replica takes {need}"
-            yield Finding(
-                "database connections", "warn", text, "raise max_connections, or lower PDM_DATABASE_CONNECTIONS"
-            )
-        try:
-            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
-        except asyncpg.UndefinedTableError:
-            revision = None
-        wanted = migrate.head() or ""
-        if revision is None or revision < wanted:
-            yield Finding("schema", "warn", revision or "none", f"`pdm migrate` or `pdm serve` brings it to {wanted}")
-        else:
-            yield Finding("schema", "ok", revision)
-    finally:
-        await connection.close()
+    if found.major < _POSTGRES:
+        yield Finding("database", "fail", f"PostgreSQL {found.major}", f"use PostgreSQL {_POSTGRES} or later")
+    else:
+        yield Finding("database", "ok", f"PostgreSQL {found.major}.{found.minor}")
+    if found.replica:
+        yield Finding("database role", "fail", "a replica, read-only", "name the primary (-rw) in PDM_DATABASE_URL")
+    need = settings.database_connections + 7
+    if found.max_connections < 2 * need:
+        text = f"{found.max_connections} connections at most; one replica takes {need}"
+        remedy = "raise max_connections, or lower PDM_DATABASE_CONNECTIONS"
+        yield Finding("database connections", "warn", text, remedy)
+    if found.revision is None or found.revision < HEAD:
+        text = f"`pdm migrate` or `pdm serve` brings it to {HEAD}"
+        yield Finding("schema", "warn", found.revision or "none", text)
+    else:
+        yield Finding("schema", "ok", found.revision)
 
 
 async def _powerdns(settings: Settings, powerdns: PowerDns) -> AsyncIterator[Finding]:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import asyncpg
 import click
 import uvloop
 
@@ -78,16 +77,15 @@ async def _migrate(settings: Settings) -> None:
     while True:
         try:
             before, after = await migrate.migrate(settings.database_url)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        except migrate.DatabaseAway as error:
             if asyncio.get_running_loop().time() > end:
-                _fail(f"the database cannot be reached: {type(error).__name__}")
-            logs.announce("waiting for the database", {"error": type(error).__name__})
+                _fail(f"the database cannot be reached: {error}")
+            logs.announce("waiting for the database", {"error": str(error)})
             await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
-        except (ValueError, asyncpg.InterfaceError):
-            # Their texts quote the DSN, password included.
+        except migrate.DsnUnusable:
             _fail("PDM_DATABASE_URL: the driver cannot make sense of it", 2)
-        except asyncpg.PostgresError as error:
-            _fail(f"the database refuses: {error.args[0]}")
+        except migrate.DatabaseRefuses as error:
+            _fail(f"the database refuses: {error}")
         else:
             logs.announce("schema", {"before": before, "now": after})
             return

@@ -35,7 +35,7 @@ def upgrade() -> None:
 
 def release_before(directory: Path) -> Path:
     """The code as it was before this schema's migration came; skips where the history is not there."""
-    (newest,) = (ROOT / "migrations" / "versions").glob(f"v{migrate.head()}_*.py")
+    (newest,) = (ROOT / "migrations" / "versions").glob(f"v{migrate.HEAD}_*.py")
     added = git("log", "--format=%H", "--diff-filter=A", "--", str(newest.relative_to(ROOT))).split()
     if not added or not git("rev-parse", "--verify", "--quiet", f"{added[-1]}^"):
         pytest.skip("the repository's history does not reach to the release before this schema")
@@ -52,8 +52,10 @@ def next_release(directory: Path) -> Path:
     made = directory / "next"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, made / package, ignore=shutil.ignore_patterns("__pycache__"))
-    before = migrate.head() or ""
+    before = migrate.HEAD
     revision = f"{int(before) + 1:04}"
+    (code,) = (made / "pdm_service").rglob("migrate.py")
+    code.write_text(code.read_text().replace(f'HEAD = "{before}"', f'HEAD = "{revision}"'))
     text = NEXT_MIGRATION.format(revision=revision, before=before)
     (made / "migrations" / "versions" / f"v{revision}_next.py").write_text(text)
     return made

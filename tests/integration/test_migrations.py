@@ -39,7 +39,7 @@ def test_migrate_by_many_at_once_runs_each_step_once(empty: str) -> None:
     logs = [process.communicate(timeout=60)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0] * REPLICAS, logs
     assert sum('"before":null' in log for log in logs) == 1
-    assert asyncio.run(migrate.migrate(empty)) == (migrate.head(), migrate.head())
+    assert asyncio.run(migrate.migrate(empty)) == (migrate.HEAD, migrate.HEAD)
 
 
 async def test_migrate_waits_for_another_replicas_lock(empty: str) -> None:
@@ -54,7 +54,7 @@ async def test_migrate_waits_for_another_replicas_lock(empty: str) -> None:
             await asyncio.sleep(0.01)
     assert await holder.fetchval("SELECT to_regclass('allocations')") is None
     await holder.close()
-    assert await migrating == (None, migrate.head())
+    assert await migrating == (None, migrate.HEAD)
 
 
 async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) -> None:
