@@ -34,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[patience.VARIABLE] = str(patience.measured(processes))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait much of their time, so there are three for two cores."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
 def pytest_report_header() -> str:
     return f"deadlines: {patient(1):g} times those of a quiet machine ({patience.VARIABLE})"
 
