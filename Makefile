@@ -15,7 +15,7 @@ dev: setup
 # All tests, on real servers, several at a time; or some: make test TESTS=tests/unit
 TESTS = tests
 test: setup
-	.venv/bin/python -m pytest --numprocesses auto --dist loadgroup $(TESTS)
+	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
 
 # Style, types and import directions.
 lint: setup

@@ -1,7 +1,6 @@
 """Real servers for the session, a database and a pool domain for each test."""
 
 import asyncio
-import os
 import shutil
 import tempfile
 import uuid
@@ -11,53 +10,19 @@ from pathlib import Path
 import pytest
 
 from pdm_service import migrate
-from pdm_service.dev.process import end_with_parent
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
-from tests import patience
 from tests.dns_view import Api
 from tests.eventually import eventually
-from tests.patience import patient
+from tests.parallel import (  # noqa: F401 - pytest finds them here
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_report_header,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 from tests.service import Service
 from tests.tree import Tree
-from tests.turns import USUAL_PORT, turn
-
-# A test that takes longer on a quiet machine hangs; a mark `timeout` says otherwise.
-_TEST_SECONDS = 180.0
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Measure how slow the machine is, once; parallel processes are told by the environment."""
-    if hasattr(config, "workerinput"):
-        end_with_parent()
-    elif not os.environ.get(patience.VARIABLE):
-        processes = len(config.getoption("tx", None) or [""])
-        os.environ[patience.VARIABLE] = str(patience.measured(processes))
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Tests wait much of their time, so there are three for two cores."""
-    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
-
-
-def pytest_report_header() -> str:
-    return f"deadlines: {patient(1):g} times those of a quiet machine ({patience.VARIABLE})"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test has its deadline; those that share a fixture of their file run in one process, after another."""
-    for item in items:
-        own = item.get_closest_marker("timeout")
-        item.add_marker(pytest.mark.timeout(patient(own.args[0] if own else _TEST_SECONDS)), append=False)
-        if item.get_closest_marker("xdist_group") is None and stays_with_its_file(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
-
-
-def stays_with_its_file(item: pytest.Item) -> bool:
-    """Whether a test shares something with others of its file, or is so short that it is not worth sending about."""
-    fixtures = item._fixtureinfo.name2fixturedefs.values()
-    shared = any(one.scope == "module" for definitions in fixtures for one in definitions)
-    return shared or item.path.parent.name in {"unit", "adapters"}
+from tests.turns import turn
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +91,7 @@ def tree(directory: Path, postgres: Postgres) -> Iterator[Tree]:
 @pytest.fixture
 def usual_port() -> Iterator[None]:
     """Have port 8080 of 127.0.0.1, where the service listens if nothing else is said, for this test alone."""
-    with turn(USUAL_PORT):
+    with turn("port 8080"):
         yield
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tests.eventually import eventually
 
-USUAL_PORT = "port 8080"
 _SECONDS = 100.0
 
 

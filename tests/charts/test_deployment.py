@@ -24,7 +24,6 @@ from tests.dns_view import records
 from tests.eventually import eventually
 from tests.patience import patient
 from tests.service import ADDRESS, name
-from tests.turns import USUAL_PORT
 
 PASSWORD = "p@ss:w/rd %?#$(PGHOST)'\""
 DEFAULTS = ROOT / "charts" / "pool-domain-manager" / "ci" / "defaults-values.yaml"
@@ -35,7 +34,7 @@ IMAGE = (
     Path(os.path.realpath(sys.base_prefix)),
     Path("/etc/ssl"),
 )
-pytestmark = [needs_helm, needs_root, pytest.mark.xdist_group(USUAL_PORT)]
+pytestmark = [needs_helm, needs_root]
 
 
 def made_secrets(postgres: Postgres, powerdns: PowerDNS, authority: str) -> dict[str, dict[str, str]]:

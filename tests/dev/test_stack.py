@@ -20,9 +20,7 @@ from pdm_service.dev.servers import Postgres
 from tests.eventually import eventually
 from tests.patience import patient
 from tests.service import PDM
-from tests.turns import USUAL_PORT
 
-pytestmark = pytest.mark.xdist_group(USUAL_PORT)
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 STEPS = (

