@@ -12,9 +12,10 @@ demo: setup
 dev: setup
 	@.venv/bin/pdm dev
 
-# All tests, on real servers.
+# All tests, on real servers, several at a time; or some: make test TESTS=tests/unit
+TESTS = tests
 test: setup
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
 
 # Style, types and import directions.
 lint: setup

@@ -13,8 +13,16 @@ from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
 from pdm_service.store import migrate
 from tests.dns_view import Api
 from tests.eventually import eventually
+from tests.parallel import (  # noqa: F401 - pytest finds them here
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_report_header,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 from tests.service import Service
-from tests.tree import Tree, may_bind
+from tests.tree import Tree
+from tests.turns import turn
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +78,21 @@ def pool() -> str:
 @pytest.fixture(scope="session")
 def tree(directory: Path, postgres: Postgres) -> Iterator[Tree]:
     """The DNS tree, for all tests that leave its servers alone."""
-    if not may_bind():
+    try:
+        made = Tree(directory, postgres)
+    except PermissionError:
         pytest.skip("a DNS tree needs port 53 of loopback addresses, which only root may bind here")
-    made = Tree(directory, postgres)
     try:
         yield made.start()
     finally:
         made.stop()
+
+
+@pytest.fixture
+def usual_port() -> Iterator[None]:
+    """Have port 8080 of 127.0.0.1, where the service listens if nothing else is said, for this test alone."""
+    with turn("port 8080"):
+        yield
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import dns.resolver
 import httpx
 
 from pdm_service.dev.servers import PowerDNS
+from tests.patience import patient
 
 
 def ask(port: int, name: str, rtype: str, *, recurse: bool = False) -> dns.message.Message:
     """Ask the server at a loopback port; with `recurse` also for validation (RD, DO)."""
     flags = dns.flags.RD if recurse else 0
     query = dns.message.make_query(name, rtype, flags=flags, use_edns=0, want_dnssec=recurse, payload=1232)
-    reply, _ = dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=5)
+    reply, _ = dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=patient(5))
     return reply
 
 
@@ -44,7 +45,9 @@ class Api:
         self._headers = {"X-API-Key": powerdns.api_key}
 
     def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
-        return httpx.request(method, self._base + path, json=body, headers=self._headers, timeout=20, trust_env=False)
+        return httpx.request(
+            method, self._base + path, json=body, headers=self._headers, timeout=patient(20), trust_env=False
+        )
 
     def zone(self, name: str) -> dict | None:
         reply = self._call("GET", f"/zones/{name}.")

@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx
 
+from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import PowerDNS, free_port
 from tests.eventually import eventually
+from tests.patience import patient, patient_setting
 
 T = TypeVar("T")
 NAMESERVERS = ("ns1.platform.test", "ns2.platform.test")
@@ -47,16 +49,16 @@ class Service:
             # Nor a real nameserver or registry.
             "PDM_DNS_ROOT_HINTS": "none",
             "PDM_RDAP_URL": "none",
-            "PDM_LEASE": "4s",
+            "PDM_LEASE": patient_setting(4),
             "PDM_LOG_LEVEL": "debug",
             **more,
         }
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=patient(20), trust_env=False)
 
     def start(self, *, ready: bool = True) -> "Service":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([PDM, "serve"], env=self.environment, stderr=log, stdout=log)
+            self.process = start_child([PDM, "serve"], env=self.environment, stdout=log, stderr=subprocess.STDOUT)
         if ready:
             eventually(self.is_ready, 20, f"{self.log} to tell of a ready service")
         return self
@@ -84,7 +86,7 @@ class Service:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self.process.wait(patient(seconds))
 
     def execute(self, statement: str) -> None:
         """Change the service's database behind its back, to have time pass."""

@@ -5,6 +5,7 @@ no other. Root and TLD are signed, and the root's DS is all that the validating 
 the TLD have the same keys, so that they may disagree without being bogus.
 """
 
+import errno
 import random
 import socket
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ import httpx
 from pdm_service.dev.process import account, spawn
 from pdm_service.dev.servers import Postgres, PowerDNS, Resolver, free_port, load_schema
 from tests.dns_view import secure
+from tests.patience import patient
 
 TLD = "zz"
+_CLAIMING_HOST = 254
 NS_TTL, DS_TTL, NEGATIVE_TTL = 2, 1, 1
 ROOT_NAME = "a.rootsrv"
 TLD_NAMES = ("ns1.nic.zz", "ns2.nic.zz")
@@ -89,7 +92,7 @@ class Zones:
 
     def __init__(self, server: PowerDNS) -> None:
         self._base = f"{server.api_url}/api/v1/servers/localhost/zones"
-        self._client = httpx.Client(headers={"X-API-Key": server.api_key}, timeout=20, trust_env=False)
+        self._client = httpx.Client(headers={"X-API-Key": server.api_key}, timeout=patient(20), trust_env=False)
 
     def call(self, method: str, path: str = "", body: object = None) -> httpx.Response:
         return self._client.request(method, self._base + path, json=body).raise_for_status()
@@ -139,7 +142,7 @@ class Tree:
     def __init__(self, directory: Path, postgres: Postgres) -> None:
         self._directory = directory
         self._postgres = postgres
-        self.prefix = f"127.{random.randrange(64, 250)}.{random.randrange(1, 250)}"
+        self.prefix, self._claim = claimed_addresses()
         self._next = 100
         self.root = self._server("root", 1)
         self.tlds = [self._server("tld1", 11), self._server("tld2", 12)]
@@ -180,6 +183,7 @@ class Tree:
     def stop(self) -> None:
         for server in (*self._resolvers, *self._servers):
             server.stop()
+        self._claim.close()
 
     def cold_resolver(self) -> CachingResolver:
         """A validating resolver that knows nothing yet."""
@@ -218,6 +222,7 @@ class Tree:
     def address(self) -> str:
         """An address of the tree that nobody has yet."""
         self._next += 1
+        assert self._next < _CLAIMING_HOST
         return f"{self.prefix}.{self._next}"
 
     def old_zone(
@@ -247,7 +252,7 @@ class Tree:
 def ask(address: str, name: str, rtype: str) -> dns.message.Message:
     """Ask a server without recursion."""
     query = dns.message.make_query(name, rtype, flags=0, use_edns=0, want_dnssec=True, payload=1232)
-    reply, _ = dns.query.udp_with_fallback(query, address, timeout=5)
+    reply, _ = dns.query.udp_with_fallback(query, address, timeout=patient(5))
     return reply
 
 
@@ -259,10 +264,20 @@ def answers(address: str, name: str, rtype: str) -> list[str]:
     )
 
 
-def may_bind() -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def claimed_addresses() -> tuple[str, socket.socket]:
+    """Give the first three bytes of addresses that no other process's tree has, and the socket that keeps them ours.
+
+    Raises PermissionError when we may not use port 53, and OSError when somebody has it on all addresses.
+    """
+    for _ in range(100):
+        prefix = f"127.{random.randrange(64, 250)}.{random.randrange(1, 250)}"
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            probe.bind(("127.66.66.66", 53))
-        except OSError:
-            return False
-    return True
+            claim.bind((f"{prefix}.{_CLAIMING_HOST}", 53))
+        except OSError as error:
+            claim.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return prefix, claim
+    raise OSError(errno.EADDRINUSE, "port 53 of all loopback addresses is in use")

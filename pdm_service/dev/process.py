@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 _POLL_SECONDS = 0.01
 _KILL_SECONDS = 15.0
@@ -110,11 +110,35 @@ def _send(pid: int, number: signal.Signals) -> None:
         return
 
 
-def _die_with_parent(parent: int, number: int) -> None:
-    # Runs in the child after the change of user, which would clear the setting.
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send us a signal when the thread that started us ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _die_with_parent(parent: int, number: signal.Signals) -> None:
+    # Runs in the child after the change of user, which would clear the setting.
+    end_with_parent(number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def start_child(
+    command: Sequence[str | Path], *, on_our_death: signal.Signals = signal.SIGKILL, **options: Any
+) -> subprocess.Popen[Any]:
+    """Start a program with the options of Popen; it gets `on_our_death` when we end in whatever way.
+
+    Raises OSError or subprocess.SubprocessError when it cannot be executed.
+    """
+    die_with_us = partial(_die_with_parent, os.getpid(), on_our_death)
+
+    def start() -> subprocess.Popen[Any]:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            preexec_fn=die_with_us,  # noqa: PLW1509 - two system calls, no lock that a thread may hold
+            **options,
+        )
+
+    return _STARTER.submit(start).result()
 
 
 def spawn(
@@ -131,12 +155,11 @@ def spawn(
     It gets `on_our_death` when we end in whatever way. Raises ServerFailed when it cannot be executed.
     """
     who = None if as_ourselves else account()
-    die_with_us = partial(_die_with_parent, os.getpid(), on_our_death)
     with log.open("ab") as output:
-
-        def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
-                [str(word) for word in command],
+        try:
+            return start_child(
+                command,
+                on_our_death=on_our_death,
                 cwd=directory,
                 # Nothing of ours leaks into a server: no PG* variables, no locale, no proxies.
                 env=environment or {"PATH": _SERVER_PATH, "LC_ALL": "C"},
@@ -149,11 +172,7 @@ def spawn(
                 user=who.uid if who else None,
                 group=who.gid if who else None,
                 extra_groups=[] if who else None,
-                preexec_fn=die_with_us,  # noqa: PLW1509 - two system calls, no lock that a thread may hold
             )
-
-        try:
-            return _STARTER.submit(start).result()
         except (OSError, subprocess.SubprocessError) as error:
             raise ServerFailed(f"{command[0]} cannot be executed: {error}") from error
 

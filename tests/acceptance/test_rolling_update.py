@@ -14,6 +14,7 @@ from pdm_service.dev.servers import Postgres, PowerDNS
 from pdm_service.store import migrate
 from tests.dns_view import records
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, Service, name
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ class Load:
         assert self.faults == []
 
     def _work(self) -> None:
-        with httpx.Client(timeout=15, trust_env=False) as client:
+        with httpx.Client(timeout=patient(15), trust_env=False) as client:
             while not self._over.is_set():
                 try:
                     self._one(client)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.patience import patient
 from tests.service import ADDRESS, Service, name
 
 JSON = "application/json"
@@ -251,7 +252,7 @@ def test_query_that_is_odd(service: Service, query: str) -> None:
 )  # fmt: skip
 def test_request_that_is_no_http(service: Service, request_line: bytes) -> None:
     """Bytes that are no request, or nearly none, get a 4xx or a closed connection, and hurt nobody else."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=15) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=patient(15)) as connection:
         connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
         try:
             answer = connection.recv(65536)
@@ -273,7 +274,7 @@ def test_request_that_is_no_http(service: Service, request_line: bytes) -> None:
 )  # fmt: skip
 def test_headers_that_are_nasty(service: Service, headers: bytes) -> None:
     """Headers that lie or that are no text get a 4xx or a closed connection."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=15) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=patient(15)) as connection:
         head = b"POST /v1/reserve HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         connection.sendall(head + headers + b"\r\n\r\n")
         try:

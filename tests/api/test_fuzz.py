@@ -13,6 +13,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import CheckFunction, load_all_checks, not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
+from tests.patience import patient
 from tests.service import ADDRESS, Service, name
 
 EXAMPLES = 20
@@ -118,7 +119,7 @@ def failures(
 def checked(service: Service, *checks: CheckFunction) -> Callable[[Case, requests.Session], None]:
     base = f"http://127.0.0.1:{service.port}"
     return lambda case, session: (
-        case.call_and_validate(base_url=base, session=session, checks=list(checks), timeout=15) and None
+        case.call_and_validate(base_url=base, session=session, checks=list(checks), timeout=patient(15)) and None
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
 from tests.api.test_secrets import dump
+from tests.patience import patient
 from tests.registrars import CASES, play
 from tests.registrars.server import NONSENSE, OLD, Answer, Server, limited, lose_reply, reply, silent
 from tests.service import Service
@@ -157,7 +158,7 @@ def test_registrar_that_hangs(service: Service, registrars: dict[str, Server]) -
     """A registrar that hangs keeps nobody waiting, and holds up neither other registrars nor names."""
     for server in (registrars["ovh"], registrars["godaddy"]):
         server.fault(silent)
-    with httpx.Client(base_url=service.client.base_url, timeout=12, trust_env=False) as client:
+    with httpx.Client(base_url=service.client.base_url, timeout=patient(12), trust_env=False) as client:
         body = {"domain": DOMAIN, "token": registrars["ovh"].token, "nameservers": NEW}
         answer = client.post("/api/v1/registrar/ovh/set-ns", json=body)
         assert refused(answer) == (502, "api-unavailable")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, Service, name
 
 HEADER_SECONDS = 10.0
@@ -30,7 +31,7 @@ def half_open(service: Service, begun: bytes, count: int = CLIENTS) -> Iterator[
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(count):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=5))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=patient(5)))
             connection.sendall(begun)
             found.append(connection)
         yield found
@@ -45,7 +46,7 @@ def ends(connections: list[socket.socket], seconds: float, poke: bytes = b"") ->
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             selector.register(connection, selectors.EVENT_READ)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + patient(seconds)
         while selector.get_map() and time.monotonic() < end:
             for key, _ in selector.select(timeout=0.5):
                 connection = connections[connections.index(key.fileobj)]  # type: ignore[arg-type]
@@ -71,7 +72,7 @@ def quick(service: Service) -> None:
     ):
         start = time.monotonic()
         assert ask().is_success
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < patient(2)
 
 
 def test_heads_that_are_never_finished(service: Service) -> None:
@@ -154,7 +155,7 @@ def test_sigterm_while_a_commit_waits(stopping: Service) -> None:
         waiting = executor.submit(stopping.commit, label, token)
         eventually(lambda: stopping.get(label).json()["state"] == "active", 5)
         code = stopping.stop(seconds=12 + SLACK_SECONDS)
-        reply = waiting.result(timeout=1)
+        reply = waiting.result(timeout=patient(1))
     assert reply.status_code == 202
     assert reply.json()["state"] == "active"
     assert code == 0
@@ -169,7 +170,7 @@ def test_sigterm_with_half_open_requests(stopping: Service, begun: bytes) -> Non
         waiting = executor.submit(stopping.commit, label, token, ADDRESS)
         eventually(lambda: stopping.get(label).json()["state"] == "active", 5)
         code = stopping.stop(seconds=12 + SLACK_SECONDS)
-        assert waiting.result(timeout=1).status_code == 202
+        assert waiting.result(timeout=patient(1)).status_code == 202
     assert code == 0
 
 
@@ -184,6 +185,6 @@ def test_sigterm_with_a_short_drain_timeout(new_service: Callable[..., Service],
         start = time.monotonic()
         code = service.stop(seconds=12)
         took = time.monotonic() - start
-        waiting.exception(timeout=5)
-    assert took < 2 + SLACK_SECONDS
+        waiting.exception(timeout=patient(5))
+    assert took < 2 + patient(SLACK_SECONDS)
     assert code == 0

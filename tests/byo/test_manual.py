@@ -7,6 +7,7 @@ from typing import Self
 from tests.byo.conftest import Byo
 from tests.dns_view import secure
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS
 from tests.tree import PLATFORM_NAMES, Tree, answers
 
@@ -62,7 +63,7 @@ def test_from_reserve_to_secured(byo: Byo, customer: str) -> None:
         assert [one.lower() for one in answers(byo.tree.ours.addresses[1], customer, "CDS")] == [ds]
         assert len(answers(byo.tree.ours.addresses[1], customer, "CDNSKEY")) == 1
         byo.tree.delegate(customer, PLATFORM_NAMES, [ds])
-        end = time.monotonic() + 20
+        end = time.monotonic() + patient(20)
         while byo.delegation()["dnssec"] != "secure":
             assert time.monotonic() < end, byo.delegation()
             time.sleep(0.1)

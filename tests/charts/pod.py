@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from pdm_service.dev.process import start_child
+from tests.patience import patient
+
 PROGRAMS = ("pdns_server", "dnsdist", "psql", "promtool")
 _SHELL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -56,7 +59,7 @@ class Pod:
         self.start(arguments=arguments)
         assert self.process is not None
         try:
-            status = self.process.wait(seconds)
+            status = self.process.wait(patient(seconds))
         except subprocess.TimeoutExpired:
             self.kill()
             status = -signal.SIGKILL
@@ -70,7 +73,7 @@ class Pod:
         script = self.directory / "start.sh"
         script.write_text("\n".join([*self._mounts(), self._execute(command)]))
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-e", script],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -90,7 +93,7 @@ class Pod:
         """SIGTERM; return the exit status."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(seconds)
+        return self.process.wait(patient(seconds))
 
     def kill(self) -> None:
         if self.process is not None:

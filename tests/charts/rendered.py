@@ -12,6 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.patience import patient
+
 ROOT = Path(__file__).parents[2]
 HELMS = ("3.17", "4.1")
 KUBERNETES = "1.34"
@@ -27,7 +29,7 @@ def helm(version: str, *arguments: str | Path) -> subprocess.CompletedProcess[st
     """Run Helm as a user without any state of his own."""
     command = [ROOT / ".venv" / "helm" / version / "helm", *arguments]
     environment = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(60), env=environment, check=False)
 
 
 def render(

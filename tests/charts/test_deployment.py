@@ -22,6 +22,7 @@ from tests.charts.pod import Pod, needs_root
 from tests.charts.rendered import ROOT, needs_helm, one, render
 from tests.dns_view import records
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, name
 
 PASSWORD = "p@ss:w/rd %?#$(PGHOST)'\""
@@ -95,13 +96,13 @@ def tls_postgres(directory: Path) -> Iterator[tuple[Postgres, str]]:
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
+def client(usual_port: None) -> Iterator[httpx.Client]:
     port = one(render("pool-domain-manager", DEFAULTS), "Deployment")
     (declared,) = port["spec"]["template"]["spec"]["containers"][0]["ports"]
     if not port_is_free(declared["containerPort"]):
         pytest.skip(f"port {declared['containerPort']}, the container's, is taken on this machine")
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{declared['containerPort']}", timeout=20, trust_env=False,
+        base_url=f"http://127.0.0.1:{declared['containerPort']}", timeout=patient(20), trust_env=False,
         headers={"Authorization": "Bearer the-key"},
     ) as made:  # fmt: skip
         yield made
@@ -129,7 +130,7 @@ def test_deployment_as_rendered(
         assert pod.runs, pod.says()
         what = container[probe]["httpGet"]
         try:
-            return client.get(what["path"], timeout=container[probe]["timeoutSeconds"]).status_code == 200
+            return client.get(what["path"], timeout=patient(container[probe]["timeoutSeconds"])).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -29,6 +29,7 @@ from tests.charts.pod import PROGRAMS, Pod, needs_root
 from tests.charts.rendered import HELMS, ROOT, helm, needs_helm, one, pod_spec, pods, render
 from tests.dns_view import Api, ask, records, rrset
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import Service, name, running
 
 pytestmark = needs_helm
@@ -325,12 +326,12 @@ PASSWORD = """p'4"s $HOME \\ =;#"""
 
 def server_id(port: int, source: str = "127.0.0.1") -> dns.message.Message:
     query = dns.message.make_query("id.server.", "TXT", "CH")
-    return dns.query.udp(query, "127.0.0.1", port=port, timeout=2, source=source)
+    return dns.query.udp(query, "127.0.0.1", port=port, timeout=patient(2), source=source)
 
 
 def answers(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        socket.create_connection(("127.0.0.1", port), timeout=patient(2)).close()
         return bool(server_id(port).answer)
     except (OSError, dns.exception.Timeout):
         return False
@@ -372,7 +373,7 @@ class Plane:
         return pod
 
     def metrics(self, port: str) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}/metrics", timeout=patient(5)) as reply:
             lines = [line for line in reply.read().decode().splitlines() if not line.startswith("#")]
         return {line.split("{")[0].split()[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line}
 
@@ -495,7 +496,7 @@ class TestSchemaJob:
         """One makes the tables, the others find them."""
         plane = new_plane()
         jobs = [plane.schema().start() for _ in range(4)]
-        assert [0] * 4 == [job.process.wait(30) for job in jobs if job.process]
+        assert [0] * 4 == [job.process.wait(patient(30)) for job in jobs if job.process]
         assert ["The tables are made.\n", *["The tables are there.\n"] * 3] == sorted(job.says() for job in jobs)
 
     def test_leaves_nothing_when_it_is_killed_halfway(
@@ -527,7 +528,7 @@ class TestSchemaJob:
         ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         assert database.fetch(ended, secret) == [True]
         assert next_one.process is not None
-        assert next_one.process.wait(20) == 0, next_one.says()
+        assert next_one.process.wait(patient(20)) == 0, next_one.says()
         assert next_one.says() == "The tables are made.\n"
 
     def test_waits_for_the_database(self, new_plane: Callable[..., Plane], database: Database) -> None:
@@ -539,7 +540,7 @@ class TestSchemaJob:
         assert job.runs
         database.server._execute("CREATE DATABASE later OWNER powerdns")
         assert job.process is not None
-        assert job.process.wait(20) == 0, job.says()
+        assert job.process.wait(patient(20)) == 0, job.says()
 
     def test_tables_are_those_of_powerdns(self) -> None:
         """The copy says that it is unchanged."""
@@ -594,7 +595,7 @@ class TestPlane:
         """It is neither in the log nor in the command nor in the environment of PowerDNS."""
         url = f"{plane.server.api_url}/api/v1/servers/localhost"
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=patient(5))
         assert Api(plane.server)._call("GET", "").json()["daemon_type"] == "authoritative"
         (powerdns,) = [pod for pod in plane.pods if pod.name == "powerdns"]
         assert powerdns.process is not None
@@ -689,7 +690,7 @@ class TestPlane:
         base = f"http://127.0.0.1:{plane.ports['dnsdist__metricsPort']}"
         for path in ("/", "/api/v1/servers/localhost", "/api/v1/servers/localhost/config"):
             with pytest.raises(urllib.error.HTTPError, match="401"):
-                urllib.request.urlopen(base + path, timeout=5)
+                urllib.request.urlopen(base + path, timeout=patient(5))
 
     def test_sources_are_limited_but_for_the_exempt(self, plane: Plane, new_plane: Callable[..., Plane]) -> None:
         """Above its limit a source is told to use TCP, where there is no limit; an exempt one is answered always."""
@@ -706,7 +707,8 @@ class TestPlane:
         assert truncated("127.0.0.1") >= 20
         query = dns.message.make_query("id.server.", "TXT", "CH")
         replies = [
-            dns.query.tcp(query, "127.0.0.1", port=limited.dns, timeout=5, source="127.0.0.3") for _ in range(40)
+            dns.query.tcp(query, "127.0.0.1", port=limited.dns, timeout=patient(5), source="127.0.0.3")
+            for _ in range(40)
         ]
         assert {(dns.rcode.NOERROR, 1)} == {(reply.rcode(), len(reply.answer)) for reply in replies}
         # Nor does TCP count.

@@ -13,6 +13,7 @@ import pytest
 from pdm_service.names import policy
 from tests.conftest import new_powerdns
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, PDM, Service, name
 
 
@@ -25,7 +26,7 @@ class Pdm:
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         environment = {"PATH": os.environ["PATH"], "PDM_URL": f"http://127.0.0.1:{self.service.port}", **self.more}
-        found = subprocess.run([PDM, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+        found = subprocess.run([PDM, *arguments], env=environment, capture_output=True, text=True, timeout=patient(60))
         self.errors = found.stderr
         assert found.returncode == code, (found.stdout, found.stderr)
         return found.stdout
@@ -123,7 +124,11 @@ def test_key_of_a_brand() -> None:
 
 def examined(service: Service, code: int, **more: str) -> dict[str, dict[str, str]]:
     found = subprocess.run(
-        [PDM, "doctor", "--json"], env={**service.environment, **more}, capture_output=True, text=True, timeout=60
+        [PDM, "doctor", "--json"],
+        env={**service.environment, **more},
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
     )
     assert found.returncode == code, (found.stdout, found.stderr)
     assert "test-api-key" not in found.stdout + found.stderr

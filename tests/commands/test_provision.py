@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import PowerDNS
 from tests.dns_view import records
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import PDM, Service, name
 
 ADDRESS = "192.0.2.77"
@@ -34,7 +36,7 @@ class Run:
     ) -> subprocess.Popen[str]:
         address = ("--ip", ip) if ip else ()
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            return start_child(
                 [PDM, "provision", "--url", f"http://127.0.0.1:{self.service.port}", "--pool", self.service.pool,
                  "--name", self.label, "--ttl", str(ttl), "--json", *address, *more, "--", *command],
                 cwd=self.directory, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -42,7 +44,7 @@ class Run:
             )  # fmt: skip
 
     def end(self, process: subprocess.Popen[str], seconds: float = 60) -> dict[str, object]:
-        told, _ = process.communicate(timeout=seconds)
+        told, _ = process.communicate(timeout=patient(seconds))
         assert process.returncode == 0, self.log.read_text()
         return json.loads(told)
 
@@ -104,7 +106,7 @@ def test_address_of_a_file(run: Run) -> None:
 def test_command_that_fails(run: Run) -> None:
     """A command that fails gives the name back, and its exit code is that of the whole."""
     process = run.start(*run.python("raise SystemExit(7)"))
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 7
     assert run.status() == "none"
     assert not run.state.exists()
@@ -114,7 +116,7 @@ def test_command_that_fails(run: Run) -> None:
 def test_command_without_an_address(run: Run, command: tuple[str, ...]) -> None:
     """Without an address, or without the command, the name is given back and the reason is told."""
     process = run.start(*command, ip=None)
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == (1 if command == ("true",) else 127)
     assert "--ip" in run.log.read_text() or "No such file" in run.log.read_text()
     eventually(lambda: run.status() == "none")
@@ -123,7 +125,7 @@ def test_command_without_an_address(run: Run, command: tuple[str, ...]) -> None:
 def test_address_that_is_refused(run: Run) -> None:
     """An address that cannot be published gives the name back."""
     process = run.start("true", ip="127.0.0.1")
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 1
     assert "invalid-address" in run.log.read_text()
     assert run.status() == "none"
@@ -144,7 +146,7 @@ def test_ctrl_c(run: Run, number: signal.Signals, code: int) -> None:
     run.running()
     assert run.status() == "reserved"
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == code, run.log.read_text()
     assert (run.directory / "interrupted").read_text() == "1"
     assert run.status() == "none"
@@ -160,7 +162,7 @@ def test_ctrl_c_twice(run: Run) -> None:
     process.send_signal(signal.SIGINT)
     eventually(lambda: "once more" in run.log.read_text())
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 130
     assert run.status() == "none"
 
@@ -257,7 +259,7 @@ def test_name_that_is_lost_meanwhile(run: Run) -> None:
         f"UPDATE allocations SET token_digest = '\\x00', id = gen_random_uuid(), expires_at = now() + interval '1 h'"
         f" WHERE fqdn = '{run.fqdn}'"
     )
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 4, run.log.read_text()
     assert run.status() == "reserved"
     assert not run.state.exists()
@@ -269,7 +271,7 @@ def test_service_away_at_the_commit(run: Run) -> None:
     run.running()
     run.service.kill()
     run.go()
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert process.returncode == 1
     assert json.loads(run.state.read_text())["addresses"] == [ADDRESS]
     run.service.start()
@@ -281,7 +283,7 @@ def test_name_that_is_taken(run: Run) -> None:
     """A name that somebody has is refused before the command runs."""
     run.service.reserve(run.label)
     process = run.start(*run.waiting())
-    process.communicate(timeout=60)
+    process.communicate(timeout=patient(60))
     assert (process.returncode, run.runs) == (1, 0)
     assert "conflict" in run.log.read_text()
     assert not run.state.exists()
@@ -306,7 +308,7 @@ def test_address_of_terraforms_outputs(run: Run, value: str) -> None:
         [TERRAFORM, "-chdir=module", "init", "-input=false"], cwd=run.directory, check=True, capture_output=True
     )
     process = run.start(TERRAFORM, "-chdir=module", "apply", "-auto-approve", "-input=false", "-no-color", ip=None)
-    told, _ = process.communicate(timeout=120)
+    told, _ = process.communicate(timeout=patient(120))
     assert process.returncode == 0, run.log.read_text()
     body = json.loads(told[told.rindex('{"fqdn"') :])
     assert body["loadBalancerIPs"] == json.loads(value if kind else f"[{value}]")
@@ -317,6 +319,6 @@ def test_saved_state_of_another_name(run: Run, new_service: Callable[..., Servic
     for text in ('{"fqdn": "x.y.test", "key": "k"}', "nonsense"):
         run.state.write_text(text)
         process = run.start("true")
-        process.communicate(timeout=60)
+        process.communicate(timeout=patient(60))
         assert process.returncode == 1
         assert run.state.read_text() == text

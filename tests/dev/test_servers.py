@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from pdm_service.dev.postgres import with_connection
-from pdm_service.dev.process import descendants, spawn
+from pdm_service.dev.process import descendants, spawn, start_child
 from pdm_service.dev.servers import (
     Postgres,
     PowerDNS,
@@ -26,8 +26,9 @@ from pdm_service.dev.servers import (
     wait_until,
     wheel_programs,
 )
+from tests.patience import patient
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = patient(20)
 ROOT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
 
@@ -63,7 +64,7 @@ def query(dsn: str, sql: str, seconds: float = 5.0) -> Any:
     """One value from the database."""
 
     async def work(connection: "asyncpg.Connection[Any]") -> Any:
-        return await connection.fetchval(sql, timeout=seconds)
+        return await connection.fetchval(sql, timeout=patient(seconds))
 
     return with_connection(dsn, work)
 
@@ -173,7 +174,7 @@ def test_servers_die_with_the_process_that_started_them(place: Path, state: str)
     directory, port = place / f"family-{state}", free_port()
     directory.mkdir(mode=0o711)
     command = [sys.executable, "-c", FAMILY, str(directory), str(port), state]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+    with start_child(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = json.loads(parent.stdout.readline())
         assert len(pids) > 5

@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from pdm_service.dev.postgres import with_connection
-from pdm_service.dev.process import descendants
+from pdm_service.dev.process import descendants, start_child
 from pdm_service.dev.servers import Postgres
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import PDM
 
 START_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Running:
     def __init__(self, output: Path, *arguments: str | Path, **settings: str) -> None:
         self.output = output
         with output.open("wb") as file:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 [PDM, *map(str, arguments)], env=environment(**settings), stdout=file, stderr=subprocess.STDOUT
             )
 
@@ -81,7 +82,7 @@ class Running:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(patient(STOP_SECONDS))
 
 
 class Dev(Running):
@@ -94,16 +95,16 @@ class Dev(Running):
         self.curls = re.findall(r"^  (curl .*)$", told, re.MULTILINE)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.urls["API"] + path, trust_env=False, timeout=20)
+        return httpx.get(self.urls["API"] + path, trust_env=False, timeout=patient(20))
 
     def paste(self, line: str) -> dict:
         """Run one of the lines to try, as typed."""
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=20)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=patient(20))
         return json.loads(done.stdout)
 
 
 @pytest.fixture
-def data() -> Iterator[Path]:
+def data(usual_port: None) -> Iterator[Path]:
     """A data directory that is not there yet, whose parent everybody may pass through; nobody is left in it."""
     parent = Path(tempfile.mkdtemp(prefix="pdm-stack-"))
     parent.chmod(0o711)
@@ -134,7 +135,7 @@ def databases(postgres: Postgres) -> set[str]:
 def test_demo_tells_each_step_and_leaves_nothing(tmp_path: Path) -> None:
     """The demo ends with 0, tells every step with its calls and answers, and leaves no process and no file."""
     demo = Running(tmp_path / "out", "demo")
-    assert demo.process.wait(START_SECONDS) == 0, demo.told()
+    assert demo.process.wait(patient(START_SECONDS)) == 0, demo.told()
     told = demo.told()
     sections = re.split(r"^\d+\. ", told, flags=re.MULTILINE)[1:]
     assert len(STEPS) == len(sections)
@@ -168,7 +169,7 @@ def test_demo_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     directory = demo_directory(demo.until("starting a validating resolver"))
     (powerdns,) = (int(one.split()[0]) for one in inhabitants(directory) if "pdns_server" in one)
     os.kill(powerdns, signal.SIGKILL)
-    assert demo.process.wait(STOP_SECONDS) == 1, demo.told()
+    assert demo.process.wait(patient(STOP_SECONDS)) == 1, demo.told()
     assert "pdm demo: " in demo.told()
     assert "Traceback" not in demo.told()
     assert not directory.exists()
@@ -213,13 +214,15 @@ def test_dev_comes_back_after_kill_9(data: Path) -> None:
 def test_dev_is_alone_and_ends_when_a_server_ends(data: Path) -> None:
     """A second `pdm dev` on the same data is refused; when a server ends by itself, all ends with 1."""
     first = Dev(data)
-    second = subprocess.run([PDM, "dev", "--data", data], capture_output=True, text=True, timeout=20, check=False)
+    second = subprocess.run(
+        [PDM, "dev", "--data", data], capture_output=True, text=True, timeout=patient(20), check=False
+    )
     assert second.returncode == 1
     assert f"pdm dev: another `pdm dev` runs already on {data}\n" == second.stderr
     assert first.get("/readyz").status_code == 200
     (powerdns,) = (int(one.split()[0]) for one in inhabitants(data) if "pdns_server" in one)
     os.kill(powerdns, signal.SIGKILL)
-    assert first.process.wait(STOP_SECONDS) == 1
+    assert first.process.wait(patient(STOP_SECONDS)) == 1
     assert "pdns_server ended by itself" in first.told()
 
 
@@ -247,7 +250,7 @@ def test_demo_on_a_given_server_leaves_its_databases_as_they_were(tmp_path: Path
     """With PDM_DATABASE_URL the demo works on databases of its own on that server, and drops them."""
     before = databases(postgres)
     demo = Running(tmp_path / "out", "demo", PDM_DATABASE_URL=postgres.dsn())
-    assert demo.process.wait(START_SECONDS) == 0, demo.told()
+    assert demo.process.wait(patient(START_SECONDS)) == 0, demo.told()
     assert "starting PostgreSQL" not in demo.told()
     assert before == databases(postgres)
 
@@ -283,7 +286,7 @@ def refusal(data: Path, url: str) -> str:
         env=environment(PDM_DATABASE_URL=url),
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=patient(START_SECONDS),
         check=False,
     )
     assert done.returncode == 1

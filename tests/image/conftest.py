@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pdm_service.dev.process import descendants, start_child
+from tests.eventually import eventually
+from tests.patience import patient
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("podman", "runc", "mmdebstrap")
 LABELS = {
@@ -20,16 +24,39 @@ LABELS = {
 }
 
 
+# Is the first process of its namespace, so it reaps those that are nobody's.
+HOLDER = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(flush=True)
+while True:
+    signal.pause()
+"""
+
+
 class Podman:
-    """Podman with a storage of its own, on the host's network."""
+    """Podman with a storage of its own, on the host's network.
+
+    It runs in namespaces of processes and of mounts that end with us, whatever happens: what it starts in the
+    background is no child of ours.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self._holder = start_child([*unshare, sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
+        self._holder.stdout.readline()
+        (self._first,) = descendants(self._holder.pid)
         self._storage = [f"--root={directory}/storage", f"--runroot={directory}/run", f"--tmpdir={directory}/tmp"]
 
     def __call__(self, *arguments: str | Path, check: bool = True, seconds: float = 60) -> str:
-        command = ["podman", "--runtime=runc", "--cgroup-manager=cgroupfs", *self._storage, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=ROOT)
+        command = ["podman", "--runtime=runc", "--cgroup-manager=cgroupfs", *self._storage, *arguments]
+        return self.run(*command, check=check, seconds=seconds)
+
+    def run(self, *command: str | Path, check: bool = True, seconds: float = 60) -> str:
+        """What a program says that runs beside the containers."""
+        entered = ["nsenter", f"--target={self._first}", "--mount", "--pid", f"--wd={ROOT}", *command]
+        done = subprocess.run(entered, capture_output=True, text=True, timeout=patient(seconds))
         if check:
             assert done.returncode == 0, f"{command}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout if check else done.stdout + done.stderr
@@ -44,11 +71,15 @@ class Podman:
 
     limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 
+    def mounted(self, container: str) -> Path:
+        """The root directory of a container, as we see it."""
+        return Path(f"/proc/{self._first}/root{self('mount', container).strip()}")
+
     def end(self) -> None:
-        self("rm", "--all", "--force", check=False)
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((one for one in mounts if one.startswith(f"{self.directory}/")), reverse=True):
-            subprocess.run(["umount", mount])
+        """End all containers and mounts."""
+        self._holder.kill()
+        self._holder.communicate()
+        eventually(lambda: not Path(f"/proc/{self._first}/root/proc").exists(), 10, "the containers to end")
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -85,10 +116,9 @@ def podman(directory: Path) -> Iterator[Podman]:
 def image(podman: Podman) -> str:
     """The image's name, once it is built."""
     base = podman.directory / "base.tar"
-    subprocess.run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=python3-venv,ca-certificates",
-         "bookworm", base],
-        check=True, capture_output=True, timeout=300,
+    podman.run(
+        "mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=python3-venv,ca-certificates",
+        "bookworm", base, seconds=300,
     )  # fmt: skip
     podman("import", "--change=ENV PATH=/usr/local/bin:/usr/bin:/bin", base, "localhost/base")
     arguments = {"PYTHON_IMAGE": "localhost/base", **LABELS}

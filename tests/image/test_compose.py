@@ -17,10 +17,11 @@ import yaml
 
 from pdm_service.dev.postgres import machine_programs, wheel_programs
 from pdm_service.dev.powerdns import _schema_file
-from pdm_service.dev.process import find_program
+from pdm_service.dev.process import find_program, start_child
 from pdm_service.dev.servers import Postgres, ServerFailed, free_port
 from tests.eventually import eventually
 from tests.image.conftest import ROOT
+from tests.patience import patient
 from tests.service import PDM, name
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -95,7 +96,7 @@ class Stack:
     def run(self, service: str, command: list[str], **settings: str) -> None:
         with (self.directory / f"{service}.log").open("wb") as log:
             self._made.append(
-                subprocess.Popen(
+                start_child(
                     command, env={"PATH": os.environ["PATH"], **settings}, cwd=self.directory, stdout=log, stderr=log
                 )
             )
@@ -123,7 +124,7 @@ class Stack:
         psql = shutil.which("psql") or str((machine_programs() or wheel_programs() or Path()) / "psql")
         subprocess.run(
             [psql, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "--dbname", self.postgres.dsn()],
-            input=self.ours("postgres", script), text=True, check=True, capture_output=True, timeout=60,
+            input=self.ours("postgres", script), text=True, check=True, capture_output=True, timeout=patient(60),
         )  # fmt: skip
 
     def start(self) -> None:
@@ -172,7 +173,9 @@ def stack(directory: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def client(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{stack.pdm}", headers=KEY, timeout=20, trust_env=False) as made:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{stack.pdm}", headers=KEY, timeout=patient(20), trust_env=False
+    ) as made:
 
         def ready() -> bool:
             with contextlib.suppress(httpx.HTTPError):
@@ -193,7 +196,7 @@ def test_a_name_is_published(stack: Stack, client: httpx.Client) -> None:
     where = f"/v1/allocations/{held['fqdn']}"
     eventually(lambda: client.get(where).json()["dns"]["state"] == "published", 40, f"{where} to be published")
     asked = ["dig", "@127.0.0.1", "-p", str(stack.dns), "+short", "+dnssec", f"console.{held['fqdn']}", "A"]
-    answer = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
+    answer = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=patient(20)).stdout
     assert [line[:9] for line in sorted(answer.splitlines())] == ["192.0.2.7", "A 13 4 30"]
 
 
@@ -216,7 +219,9 @@ def test_prometheus_scrapes_and_has_the_charts_rules(stack: Stack, client: httpx
     except ServerFailed as error:
         pytest.skip(str(error))
     stack.start_prometheus()
-    with httpx.Client(base_url=f"http://127.0.0.1:{stack.prometheus}/api/v1", timeout=10, trust_env=False) as asked:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{stack.prometheus}/api/v1", timeout=patient(10), trust_env=False
+    ) as asked:
 
         def scraped() -> bool:
             with contextlib.suppress(httpx.HTTPError, ValueError):
@@ -231,7 +236,7 @@ def test_prometheus_scrapes_and_has_the_charts_rules(stack: Stack, client: httpx
         yaml.safe_load(path.read_text()) for path in sorted((CHART / "alerts").glob("*.yaml"))
     ]
     checked = ["promtool", "check", "config", str(stack.directory / "prometheus.yml")]
-    subprocess.run(checked, check=True, capture_output=True, timeout=30)
+    subprocess.run(checked, check=True, capture_output=True, timeout=patient(30))
     healthy = SERVICES["prometheus"]["healthcheck"]["test"][-1].replace(":9090/", f":{stack.prometheus}/")
     eventually(lambda: httpx.get(healthy, trust_env=False).status_code == 200)
 
@@ -240,8 +245,10 @@ def test_checks_of_health_are_what_they_say(stack: Stack, client: httpx.Client) 
     """The commands that compose.yaml asks PostgreSQL and PowerDNS with hold of the running servers."""
     ping = SERVICES["powerdns"]["healthcheck"]["test"][1:]
     ping = [find_program(ping[0]), *(word.replace("/tmp", str(stack.directory)) for word in ping[1:])]
-    subprocess.run(ping, check=True, capture_output=True, timeout=20)
+    subprocess.run(ping, check=True, capture_output=True, timeout=patient(20))
     is_ready, *words = SERVICES["postgres"]["healthcheck"]["test"][1:]
     if (program := shutil.which(is_ready) or shutil.which(is_ready, path=wheel_programs())) is None:
         pytest.skip("there is no pg_isready on this machine")
-    subprocess.run([program, *words, f"--port={stack.postgres.port}"], check=True, capture_output=True, timeout=20)
+    subprocess.run(
+        [program, *words, f"--port={stack.postgres.port}"], check=True, capture_output=True, timeout=patient(20)
+    )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, Service
 
 MANY = 2000
@@ -39,7 +40,7 @@ def test_metrics_at_many_allocations(new_service: Callable[..., Service]) -> Non
         metrics(service)
         took.append(time.perf_counter() - start)
     # The bound of the promise to operators; the median, since the machine may be busy.
-    assert sorted(took)[7] < 0.1
+    assert sorted(took)[7] < patient(0.1)
     assert all(len(str(line)) < 2000 for line in service.lines())
 
 

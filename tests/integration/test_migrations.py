@@ -10,10 +10,12 @@ from typing import get_args
 import asyncpg
 import pytest
 
+from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import Postgres
 from pdm_service.model.allocation import Allocation, Dns, DnsState, Mode, Needs, Proof, State
 from pdm_service.model.tokens import Credentials
 from pdm_service.store import migrate, pool_registrations, registrar_changes
+from tests.patience import patient
 from tests.service import PDM
 
 REPLICAS = 4
@@ -35,8 +37,8 @@ def test_migrate_by_many_at_once_runs_each_step_once(empty: str) -> None:
         "PDM_PDNS_BASE_URL": "http://127.0.0.1:9",
         "PDM_PDNS_API_KEY": "k",
     }
-    started = [subprocess.Popen([PDM, "migrate"], env=environment, stderr=subprocess.PIPE) for _ in range(REPLICAS)]
-    logs = [process.communicate(timeout=60)[1].decode() for process in started]
+    started = [start_child([PDM, "migrate"], env=environment, stderr=subprocess.PIPE) for _ in range(REPLICAS)]
+    logs = [process.communicate(timeout=patient(60))[1].decode() for process in started]
     assert [process.returncode for process in started] == [0] * REPLICAS, logs
     assert sum('"before":null' in log for log in logs) == 1
     assert asyncio.run(migrate.migrate(empty)) == (migrate.HEAD, migrate.HEAD)
@@ -108,7 +110,7 @@ def test_serve_with_faults_in_its_settings_names_each_and_exits_2() -> None:
         env={"PORT": "x", "PDM_PDNS_API_KEY": "k"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
     assert ended.returncode == 2

@@ -17,11 +17,13 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import Postgres, free_port, load_schema
 from tests import faulty
 from tests.dns_view import secure
 from tests.eventually import eventually
 from tests.faulty import Behaviour, Faulty
+from tests.patience import patient
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, TLD_NAMES, Authority, Tree, Zones, answers, ask, rr, soa
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +193,7 @@ def test_servers_die_with_the_tests(tree: Tree, directory: Path, postgres: Postg
     postgres.create_database("tree_orphan")
     load_schema(postgres.dsn("tree_orphan"))
     place = [directory / "tree-orphan", postgres.dsn("tree_orphan"), str(free_port()), tree.address()]
-    with subprocess.Popen([sys.executable, "-c", FAMILY, *place], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+    with start_child([sys.executable, "-c", FAMILY, *place], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         try:
             server = Path("/proc", parent.stdout.readline().decode().strip(), "stat")
             assert "(pdns_server)" in server.read_text()
@@ -218,7 +220,7 @@ def heard(server: Faulty, *, tcp: bool, edns: bool = True, seconds: float = 0.4)
     query = dns.message.make_query(server.zone, "SOA", flags=0, use_edns=0 if edns else False)
     send = dns.query.tcp if tcp else dns.query.udp
     try:
-        reply = send(query, server.address, timeout=seconds)
+        reply = send(query, server.address, timeout=patient(seconds))
     except (OSError, EOFError, dns.exception.DNSException) as error:
         return type(error).__name__
     flags = [flag.name for flag in (dns.flags.AA, dns.flags.TC) if reply.flags & flag]

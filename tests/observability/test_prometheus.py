@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 import yaml
 
 from pdm_service import names
+from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import Postgres, free_port
 from tests.api.test_callers import line
 from tests.conftest import new_powerdns
@@ -28,6 +28,7 @@ from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.observability.test_files import ALERTS, expressions
 from tests.outage import away
+from tests.patience import patient
 from tests.registrars import play
 from tests.registrars.server import OLD, Answer, Domain, reply
 from tests.service import Service, at_once, name
@@ -66,12 +67,14 @@ class Prometheus:
         }
         (directory / "rules.yml").write_text(yaml.safe_dump(rules))
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/api/v1", timeout=10, trust_env=False)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}/api/v1", timeout=patient(10), trust_env=False
+        )
 
     def start(self) -> None:
         assert PROMETHEUS is not None
         with (self._directory / "prometheus.log").open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 [PROMETHEUS, f"--config.file={self._directory}/prometheus.yml",
                  f"--storage.tsdb.path={self._directory}/data", f"--web.listen-address=127.0.0.1:{self.port}"],
                 stdout=log, stderr=log,
@@ -141,7 +144,7 @@ class World:
 
     def _work(self) -> None:
         """One name's life after the other, some looking, some refusals."""
-        client = httpx.Client(base_url=self.service.client.base_url, headers=KEY, timeout=10, trust_env=False)
+        client = httpx.Client(base_url=self.service.client.base_url, headers=KEY, timeout=patient(10), trust_env=False)
         pool = self.service.pool
         while not self._over.wait(0.2):
             with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
