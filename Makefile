@@ -1,15 +1,17 @@
 .PHONY: setup demo dev test lint bench lock
 
-# Install what is missing: .venv, and the servers that demo, dev and the tests start.
+# Install what is missing for the tests, or for what is named: make setup NEEDS="lint unit"
 setup:
-	@scripts/setup
+	@scripts/setup $(NEEDS)
 
 # Tell the life of one name step by step, on real servers, and leave nothing behind.
-demo: setup
+demo:
+	@scripts/setup demo
 	@.venv/bin/pdm demo
 
 # Keep everything running on this machine until Ctrl-C, with its data kept between starts.
-dev: setup
+dev:
+	@scripts/setup dev
 	@.venv/bin/pdm dev
 
 # All tests, on real servers, several at a time; or some: make test TESTS=tests/unit
@@ -18,7 +20,8 @@ test: setup
 	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
 
 # Style, types and import directions.
-lint: setup
+lint:
+	@scripts/setup lint
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -30,7 +33,10 @@ bench:
 	.venv/bin/python -m bench
 
 # Lock the versions anew.
-lock: setup
-	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
-	.venv/bin/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock
-	.venv/bin/uv pip compile -q --group image --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.lock -o requirements-image.lock
+COMPILE = .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
+lock:
+	@scripts/setup lock
+	$(COMPILE) pyproject.toml --extra server -o requirements.lock
+	$(COMPILE) pyproject.toml --extra server --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra server --group stack -c requirements-dev.lock -o requirements-stack.lock
+	$(COMPILE) --group image -c requirements-dev.lock -o requirements-image.lock

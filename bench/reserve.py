@@ -17,7 +17,7 @@ _NAMES = 10**12
 def measure(stack: Stack, effort: Effort) -> list[Line]:
     """Return one line, none where there is no pgbench."""
     if pgbench_program() is None:
-        progress("reserve: skipped, there is no pgbench beside this machine's initdb")
+        progress("reserve: skipped, there is no pgbench beside initdb")
         return []
     database_url = stack.database()
     ours: list[float] = []

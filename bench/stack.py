@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pdm_service.dev.postgres import machine_programs, with_connection
+from pdm_service.dev.postgres import machine_programs, wheel_programs, with_connection
 from pdm_service.dev.servers import Postgres, PowerDNS, free_port, wait_until
 from pdm_service.store import migrate
 
@@ -213,8 +213,8 @@ class Stack:
 
 
 def pgbench_program() -> Path | None:
-    """Return pgbench from beside this machine's initdb, None if it is not there."""
-    programs = machine_programs()
+    """Return pgbench from beside the initdb that is used, None if it is not there."""
+    programs = machine_programs() or wheel_programs()
     found = programs / "pgbench" if programs else None
     return found if found and found.is_file() else None
 
