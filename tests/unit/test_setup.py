@@ -18,7 +18,7 @@ from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 # Debian has no machine without the first ones; the others are used only where they are.
-ALWAYS_THERE = {"sh", "/bin/sh", "sleep", "test", "unshare", "setpriv"}
+ALWAYS_THERE = {"sh", "/bin/sh", "sleep", "test", "unshare", "nsenter", "setpriv"}
 OPTIONAL = {"pg_config", "tofu", "terraform"}
 # What is run for a need; what that imports of this repository counts as well.
 CODE = {
