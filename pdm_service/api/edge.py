@@ -20,7 +20,7 @@ BODY_SECONDS = 8.0
 
 MAX_BODY_BYTES = 64 * 1024
 
-_CUT_SECONDS = deadline.ANSWER_SECONDS + 0.5
+_CUT_SECONDS = deadline.ANSWER_SECONDS + 0.8
 """What is still under way by then is called off: each step of it should have ended by itself."""
 _TOO_SLOW = "this took too long, and may have been done; send the same request again"
 
