@@ -156,6 +156,6 @@ def test_an_interrupted_step_leaves_nothing(tmp_path: Path) -> None:
     pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
     running.send_signal(signal.SIGTERM)
     told, _ = running.communicate(timeout=20)
-    assert (running.returncode, told) == (130, "setup: doing it\nsetup: stopping\n")
+    assert (running.returncode, told) == (130, "setup: doing it\nsetup: stopping what is under way\n")
     assert not Path(f"/proc/{pid}").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
