@@ -74,7 +74,9 @@ def test_wrong_values_are_refused(version: str, settings: list[str], told: str) 
 
 def test_environment_is_of_settings_that_exist() -> None:
     """The program, or its driver of PostgreSQL, knows each variable that the chart sets."""
-    known = set(re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings" / "settings.py").read_text()))
+    known = set(
+        re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings" / "settings.py").read_text())
+    )
     driver = {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLROOTCERT"}
     (container,) = one(rendered(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
     found = {entry["name"] for entry in container["env"]}
