@@ -1,6 +1,5 @@
 """The lifecycle: the statements, the schema and the API's document have the words and transitions of one table."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,24 +10,13 @@ import pytest
 from pdm_service.model.allocation import State
 from pdm_service.model.event import TRANSITIONS, Action
 from pdm_service.store.registrar_changes import Kind, Result
+from tests.statements import texts
 
 ROOT = Path(__file__).parents[2]
 STATEMENTS = "\n".join(file.read_text() for file in sorted((ROOT / "pdm_service" / "store").glob("*.py")))
 ANY = object()
 Row = tuple[str, object, object]
 TABLE = {(one.action.value, one.before, one.after) for one in TRANSITIONS}
-
-
-def texts(code: str) -> Iterator[str]:
-    """The string constants of some code; what an f-string takes from elsewhere is left out."""
-    tree = ast.parse(code)
-    joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    parts = {id(part) for one in joined for part in one.values}
-    for one in joined:
-        yield "".join(part.value if isinstance(part, ast.Constant) else "" for part in one.values)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.value
 
 
 def columns(text: str) -> list[str]:
