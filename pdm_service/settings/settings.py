@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 
-from adapters.all import NAMES, OVH_ENDPOINTS
+from adapters.all import ALL, NAMES
 from pdm_service import callers
 from pdm_service.model.records import Nameserver
 from pdm_service.names import policy
@@ -61,9 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     registrar_urls: dict[str, str]
     """Of those registrars that are asked elsewhere than at their own address."""
-    ovh_endpoint: str
-    namecheap_client_ip: str | None
-    """The IPv4 address that Namecheap sees our requests come from."""
+    registrar_options: dict[str, dict[str, str | None]]
+    """What only some registrars have, by their name (`adapters.all`)."""
     pool_registrar: str | None
     pool_registrar_token: str | None
     pool_ds_delay: timedelta
@@ -139,8 +138,14 @@ def read(environment: Mapping[str, str]) -> Settings:
             for name in NAMES
             if (url := reader.get(f"PDM_REGISTRAR_{name.upper()}_URL", "", values.maybe_url))
         },
-        "ovh_endpoint": reader.get("PDM_REGISTRAR_OVH_ENDPOINT", "ovh-eu", values.one_of(OVH_ENDPOINTS)),
-        "namecheap_client_ip": reader.get("PDM_REGISTRAR_NAMECHEAP_CLIENT_IP", "", values.maybe_ipv4),
+        "registrar_options": {
+            name: {
+                option: reader.get(f"PDM_REGISTRAR_{name.upper()}_{option}", one.default, one.parse)
+                for option, one in entry.options.items()
+            }
+            for name, entry in ALL.items()
+            if entry.options
+        },
         "pool_registrar": reader.get("PDM_POOL_REGISTRAR", "", values.maybe_registrar),
         "pool_registrar_token": reader.get("PDM_POOL_REGISTRAR_TOKEN", "", values.maybe_token),
         "pool_ds_delay": reader.get("PDM_POOL_DS_DELAY", "2d", values.duration),

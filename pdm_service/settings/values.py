@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -255,15 +255,6 @@ def maybe_token(text: str) -> str | None:
 def maybe_url(text: str) -> str | None:
     """Return a URL, None for an empty text; raises ValueError."""
     return http_url(text) if text else None
-
-
-def maybe_ipv4(text: str) -> str | None:
-    """Return an IPv4 address, None for an empty text; raises ValueError."""
-    try:
-        return str(IPv4Address(text)) if text else None
-    except ValueError as error:
-        msg = "takes an IPv4 address"
-        raise ValueError(msg) from error
 
 
 def log_level(text: str) -> str:

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from adapters.all import NAMES
 
 ROOT = Path(__file__).parents[2]
 LINT = Path(sys.executable).parent / "lint-imports"
@@ -50,6 +53,16 @@ def test_the_house_as_it_stands(house: Path) -> None:
         if line.startswith('name = "') and line != 'name = "pool-domain-manager"'
     }
     assert named == {HOUSE, PURE, SQL, HTTP, CLIENT, ADAPTERS, REGISTRARS, WORKSHOP}
+
+
+def test_every_registrar_stands_by_itself() -> None:
+    """The contract names them all."""
+    (contract,) = [
+        one
+        for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if one["name"] == REGISTRARS
+    ]
+    assert contract["modules"] == [f"adapters.{name}" for name in NAMES]
 
 
 @pytest.mark.parametrize(
