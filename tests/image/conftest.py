@@ -87,7 +87,8 @@ def image(podman: Podman) -> str:
     base = podman.directory / "base.tar"
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=python3-venv,ca-certificates",
-         "bookworm", base],
+         # As the official bases are: without bytecode.
+         '--customize-hook=find "$1/usr/lib" -name "*.pyc" -delete', "bookworm", base],
         check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     podman("import", "--change=ENV PATH=/usr/local/bin:/usr/bin:/bin", base, "localhost/base")
