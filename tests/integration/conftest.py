@@ -62,7 +62,9 @@ class Tables:
     async def ago(self, table: str, fqdn: str, **columns: timedelta) -> None:
         """Put times of a row into the past."""
         for column, by in columns.items():
-            await self.connection.execute(f"UPDATE {table} SET {column} = now() - $2::interval WHERE fqdn = $1", fqdn, by)
+            await self.connection.execute(
+                f"UPDATE {table} SET {column} = now() - $2::interval WHERE fqdn = $1", fqdn, by
+            )
 
     # --- rows to begin with ----------------------------------------------------------------------
 
