@@ -1,6 +1,7 @@
 """Real servers for the session, a database and a pool domain for each test."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import uuid
@@ -14,6 +15,7 @@ from pdm_service.dev.servers import Postgres, PowerDNS, free_port, load_schema
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.parallel import (  # noqa: F401 - pytest finds them here
+    DIRECTORY,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_report_header,
@@ -28,7 +30,7 @@ from tests.turns import turn
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
     """A directory that the servers' account may pass through."""
-    path = Path(tempfile.mkdtemp(prefix="pdm-tests-"))
+    path = Path(tempfile.mkdtemp(dir=os.environ[DIRECTORY]))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)
