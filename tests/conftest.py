@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,15 @@ from tests.parallel import (  # noqa: F401 - pytest finds them here
 from tests.service import Service
 from tests.tree import Tree
 from tests.turns import turn
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what the services told last."""
+    report = yield
+    if report.failed:
+        report.sections += [service.told() for service in Service.made]
+    return report
 
 
 @pytest.fixture(scope="session")
