@@ -14,7 +14,7 @@ HOLDING = """
 import sys
 from pdm_service.dev.ports import free_port
 
-print(*(free_port() for _ in range(150)), flush=True)
+print(*(free_port() for _ in range(3000)), flush=True)
 sys.stdin.read()
 """
 
