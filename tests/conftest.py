@@ -1,10 +1,11 @@
 """Real servers for the session, a database and a pool domain for each test."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pdm_service.store import migrate
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.parallel import (  # noqa: F401 - pytest finds them here
+    DIRECTORY,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_report_header,
@@ -25,10 +27,19 @@ from tests.tree import Tree
 from tests.turns import turn
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what the services told last."""
+    report = yield
+    if report.failed:
+        report.sections += [service.told() for service in Service.made]
+    return report
+
+
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
     """A directory that the servers' account may pass through."""
-    path = Path(tempfile.mkdtemp(prefix="pdm-tests-"))
+    path = Path(tempfile.mkdtemp(dir=os.environ[DIRECTORY]))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)

@@ -6,8 +6,10 @@ versions of pytest: they are marks, which the process that spreads the tests doe
 """
 
 import os
+import shutil
 import signal
-from pathlib import PurePosixPath
+import tempfile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from pdm_service.dev.process import end_with_parent
 from tests import patience
 from tests.patience import patient
 
+DIRECTORY = "PDM_TEST_DIRECTORY"
 # A test that takes longer on a quiet machine hangs; a mark `timeout` says otherwise.
 TEST_SECONDS = 180.0
 
@@ -47,11 +50,20 @@ class Scheduling(LoadScopeScheduling):
         return group(nodeid)
 
 
+def make_directory(config: pytest.Config) -> None:
+    """Make the run's directory, which goes with it even when a process of it is killed."""
+    path = Path(tempfile.mkdtemp(prefix="pdm-tests-"))
+    path.chmod(0o711)
+    os.environ[DIRECTORY] = str(path)
+    config.add_cleanup(lambda: shutil.rmtree(path, ignore_errors=True))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Be ended well by SIGTERM, too. Measure how slow the machine is, once; the environment tells the other processes."""
     if hasattr(config, "workerinput"):
         end_with_parent()
         return
+    make_directory(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not os.environ.get(patience.VARIABLE):
         processes = len(config.getoption("tx", None) or [""])

@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 import asyncpg
 import httpx
@@ -30,6 +31,8 @@ PDM = str(Path(sys.executable).parent / "pdm")
 
 class Service:
     """One replica of the service."""
+
+    made: ClassVar[WeakSet["Service"]] = WeakSet()
 
     def __init__(self, directory: Path, database_url: str, powerdns: PowerDNS, pool: str, **more: str) -> None:
         self.pool = pool
@@ -54,6 +57,7 @@ class Service:
             **more,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.made.add(self)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=patient(20), trust_env=False)
 
     def start(self, *, ready: bool = True) -> "Service":
@@ -97,6 +101,11 @@ class Service:
             await connection.close()
 
         asyncio.run(run())
+
+    def told(self) -> tuple[str, str]:
+        """What a failed test tells of it: its exit code, and the end of its log."""
+        ended = self.process.poll() if self.process else None
+        return f"{self.log}, exit code {ended}", self.log.read_text()[-3000:] if self.log.exists() else ""
 
     def lines(self) -> list[dict[str, Any]]:
         """The log so far, one object a line."""

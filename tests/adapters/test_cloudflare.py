@@ -19,6 +19,7 @@ from adapters.base import (
     Unavailable,
 )
 from tests.adapters.conftest import playing
+from tests.patience import patient
 from tests.registrars.cloudflare import ACCOUNT, Cloudflare, error, ok
 from tests.registrars.server import OLD, Answer, Server, reply
 
@@ -55,7 +56,7 @@ async def test_error(server: Cloudflare, registrar: Any, answer: Answer, kind: t
     """Each documented error is told as its kind, without Cloudflare's words; 9109 by how its message starts."""
     server.fault(lambda s, h, seen: seen.path.endswith("/zones") and reply(answer)(s, h, seen))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 
@@ -123,7 +124,7 @@ async def test_ds_that_is_not_whole(server: Cloudflare, registrar: Any, more: di
     body = {"status": "active", "key_tag": 1, "algorithm": "13", "digest_type": "2", "digest": "ab", **more}
     server.fault(lambda s, h, seen: seen.path.endswith("/dnssec") and reply(ok(body))(s, h, seen))
     with pytest.raises(Unavailable):
-        await registrar.get_ds(server.token, DOMAIN, within=0.45)
+        await registrar.get_ds(server.token, DOMAIN, within=patient(0.45))
 
 
 async def test_played_server_beside_the_official_client(server: Cloudflare) -> None:

@@ -24,12 +24,13 @@ from adapters.base import (
     SetsDs,
     Unavailable,
 )
+from tests.patience import patient
 from tests.registrars import DS_READERS, DS_SETTERS, FOLLOWED, SETTERS
 from tests.registrars.server import NONSENSE, OLD, Answer, Server, drip, drop, limited, lose_reply, reply, silent
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test", "ns3.platform.test")
-SHORT = 0.45
+SHORT = patient(0.45)
 """Seconds for a call that is to run out of time."""
 
 
@@ -41,7 +42,7 @@ ds_setters = pytest.mark.parametrize("server", DS_SETTERS, indirect=True)
 
 async def in_time(call: Awaitable[Any], seconds: float) -> Any:
     """Await a call that has `seconds`; one that takes far longer has no deadline."""
-    async with asyncio.timeout(seconds + 2):
+    async with asyncio.timeout(seconds + patient(2)):
         return await call
 
 

@@ -27,6 +27,7 @@ from adapters.dynadot import words
 from adapters.dynadot.api3 import Api3 as OurApi3
 from adapters.dynadot.signature import Key
 from adapters.dynadot.state import hosts_of
+from tests.patience import patient
 from tests.registrars.dynadot import Api3, Dynadot, Rest
 from tests.registrars.server import OLD, Answer, Seen, lose_reply, reply
 
@@ -103,7 +104,7 @@ async def test_reply_that_is_no_success(server: Api3, registrar: Any, body: obje
     """A success is the expected root, with code 0, and what was asked for; anything else is none."""
     server.fault(reply(Answer(200, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
 
 
@@ -128,7 +129,7 @@ async def test_code(
     body = {"code": code, "message": "marked", "error": {"description": sentence}}
     server.fault(reply(Answer(200 if inside or code < 400 else code, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 
@@ -298,7 +299,7 @@ async def test_accounts_do_not_wait_for_each_other(server: Api3, registrar: Any)
             await registrar.validate("anotherkey", DOMAIN)
         before = len(server.seen)
         with pytest.raises(Unavailable) as caught:
-            await registrar.validate(server.token, DOMAIN, within=0.6)
+            await registrar.validate(server.token, DOMAIN, within=patient(0.6))
         assert not caught.value.sent
         assert len(server.seen) == before
     finally:

@@ -24,6 +24,7 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
+from tests.patience import patient
 from tests.registrars.godaddy import ByKey, ByToken, GoDaddy
 from tests.registrars.server import OLD, Answer, Seen, reply
 
@@ -57,7 +58,7 @@ async def test_error(
     body = {member: code, "message": "marked words", "details": []} if code else {"message": "marked words"}
     server.fault(reply(Answer(status, json.dumps(body).encode())))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 
@@ -102,7 +103,7 @@ async def test_credential_as_a_code(server: GoDaddy, registrar: Registrar, membe
     for text in (server.token, *server.token.split(":")):
         server.fault(reply(Answer(status, json.dumps({member: text}).encode())))
         with pytest.raises(RegistrarError) as caught:
-            await registrar.validate(server.token, DOMAIN, within=0.35)
+            await registrar.validate(server.token, DOMAIN, within=patient(0.35))
         assert caught.value.code in {"", str(status)}
         assert text.lower() not in repr(caught.value).lower()
         server.faults.clear()
@@ -131,7 +132,7 @@ async def test_redirect_to_sign_on(
     """To be sent to sign on means a credential that GoDaddy cannot read; other redirects mean nothing."""
     server.fault(reply(Answer(302, b"", {"Location": location})))
     with pytest.raises(kind):
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
 
 
 @both

@@ -18,6 +18,7 @@ import trustme
 from adapters import http as module
 from adapters.base import RateLimited, Unavailable
 from adapters.http import MAX_REPLY_BYTES, Http, Reply, Request, deadline, rate_limited
+from tests.patience import patient
 
 Serve = Callable[..., str]
 
@@ -88,7 +89,7 @@ async def test_certificate_of_an_unknown_authority(serve: Serve, way_out: Http) 
     trustme.CA().issue_cert("localhost").configure_cert(context)
     seen: list[str] = []
     with pytest.raises(Unavailable) as caught:
-        await way_out.read(get(serve(seen, context)), body, deadline(1))
+        await way_out.read(get(serve(seen, context)), body, deadline(patient(1)))
     assert not caught.value.sent
     assert not seen
 
@@ -104,9 +105,9 @@ async def test_certificate_of_a_known_authority(
     good, bad = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(good)
     authority.issue_cert("elsewhere.test").configure_cert(bad)
-    assert await way_out.read(get(serve([], good)), body, deadline(5)) == b"body"
+    assert await way_out.read(get(serve([], good)), body, deadline(patient(5))) == b"body"
     with pytest.raises(Unavailable):
-        await way_out.read(get(serve([], bad)), body, deadline(1))
+        await way_out.read(get(serve([], bad)), body, deadline(patient(1)))
 
 
 @pytest.mark.parametrize("ipv4_only", [False, True])
@@ -123,12 +124,12 @@ async def test_proxy_of_the_environment(
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv(variable, serve(proxied))
     one = Http("test", ipv4_only=ipv4_only)
-    await one.read(get("http://registrar.test/x"), body, deadline(5))
+    await one.read(get("http://registrar.test/x"), body, deadline(patient(5)))
     assert proxied == ["GET http://registrar.test/x HTTP/1.1"]
     await one.close()
     monkeypatch.setenv("NO_PROXY", "localhost")
     other = Http("test", ipv4_only=ipv4_only)
-    await other.read(get(url), body, deadline(5))
+    await other.read(get(url), body, deadline(patient(5)))
     assert len(proxied) == len(direct) == 1
     await other.close()
 
@@ -136,9 +137,9 @@ async def test_proxy_of_the_environment(
 async def test_reply_that_is_too_long(serve: Serve, way_out: Http) -> None:
     """A reply of 1 MiB is read, one of more is refused, whatever is in it."""
     whole = serve([], body=b" " * MAX_REPLY_BYTES)
-    assert len(await way_out.read(get(whole), body, deadline(5))) == MAX_REPLY_BYTES
+    assert len(await way_out.read(get(whole), body, deadline(patient(5)))) == MAX_REPLY_BYTES
     with pytest.raises(Unavailable, match="too long"):
-        await way_out.read(get(serve([], body=b" " * (MAX_REPLY_BYTES + 1))), body, deadline(0.6))
+        await way_out.read(get(serve([], body=b" " * (MAX_REPLY_BYTES + 1))), body, deadline(patient(0.6)))
 
 
 async def test_slow_registrar_beside_another(serve: Serve) -> None:
@@ -146,11 +147,11 @@ async def test_slow_registrar_beside_another(serve: Serve) -> None:
     release = threading.Event()
     slow, quick = Http("slow"), Http("quick")
     stuck, fine = serve([], wait=release), serve([])
-    waiting = [asyncio.create_task(slow.read(get(stuck), body, deadline(10))) for _ in range(20)]
+    waiting = [asyncio.create_task(slow.read(get(stuck), body, deadline(patient(10)))) for _ in range(20)]
     try:
-        assert await quick.read(get(fine), body, deadline(5)) == b"body"
+        assert await quick.read(get(fine), body, deadline(patient(5))) == b"body"
         with pytest.raises(Unavailable) as caught:
-            await slow.write(get(stuck), body, deadline(1))
+            await slow.write(get(stuck), body, deadline(patient(1)))
         assert not caught.value.sent, "a change that never left surely was not made"
     finally:
         release.set()
@@ -168,7 +169,7 @@ async def test_libraries_log_nothing_of_our_requests(
     url = serve(seen)
     request = Request(operation="get", method="GET", url=f"{url}/path", secret_query={"key": "marked secret"})
     assert "marked" not in repr(request)
-    await way_out.read(request, body, deadline(5))
+    await way_out.read(request, body, deadline(patient(5)))
     assert seen == ["GET /path?key=marked+secret HTTP/1.1"]
     assert not [record for record in caplog.records if record.name.startswith(("httpx", "httpcore"))]
     async with httpx.AsyncClient(trust_env=False) as client:

@@ -25,6 +25,7 @@ from adapters.base import (
 from adapters.namecheap import Namecheap as Adapter
 from adapters.namecheap.api import Key
 from tests.adapters.conftest import playing
+from tests.patience import patient
 from tests.registrars.namecheap import Namecheap
 from tests.registrars.server import Answer, Seen, Server, reply
 
@@ -54,7 +55,7 @@ async def test_error_number(server: Namecheap, registrar: Registrar, number: str
     """Each documented error number is told as its kind, without Namecheap's words."""
     server.fault(reply(server.error(number, "marked words")))
     with pytest.raises(kind) as caught:
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 
@@ -72,7 +73,7 @@ async def test_several_errors(
     """Of several errors in one reply the most severe counts."""
     server.fault(reply(server.error(*(word for number in numbers for word in (number, "text")))))
     with pytest.raises(kind):
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ async def test_reply_with_entities(server: Namecheap, registrar: Registrar) -> N
 
     server.fault(declare)
     with pytest.raises(Unavailable):
-        await registrar.validate(server.token, DOMAIN, within=0.45)
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
 
 
 @pytest.mark.parametrize(

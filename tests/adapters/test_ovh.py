@@ -31,6 +31,7 @@ from adapters.base import (
 from adapters.ovh.api import Rule
 from adapters.ovh.signature import Key
 from tests.adapters.conftest import playing
+from tests.patience import patient
 from tests.registrars.ovh import Ovh
 from tests.registrars.server import OLD, Answer, Seen, Server, lose_reply, reply
 
@@ -263,7 +264,7 @@ async def test_error(
     answer = Answer(status, json.dumps({**body, "message": "marked words"}).encode())
     server.fault(lambda s, h, seen: seen.path.endswith(DOMAIN) and reply(answer)(s, h, seen))
     with pytest.raises(RegistrarError) as caught:
-        await registrar.get_nameservers(server.token, DOMAIN, within=0.45)
+        await registrar.get_nameservers(server.token, DOMAIN, within=patient(0.45))
     assert type(caught.value) is kind
     assert "marked" not in str(caught.value)
 

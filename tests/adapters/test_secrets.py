@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.base import Follows, ReadsDs, Registrar, RegistrarError, SetsDs
+from tests.patience import patient
 from tests.registrars.server import NONSENSE, Answer, Server, drip, drop, limited, lose_reply, reply, silent
 
 DOMAIN = "example.com"
@@ -40,16 +41,16 @@ def echo(server: Server) -> Callable[..., bool]:
 def operations(registrar: Registrar, server: Server) -> list[Callable[[str], Awaitable[Any]]]:
     """Every call of an adapter, given a credential."""
     found: list[Callable[[str], Awaitable[Any]]] = [
-        lambda token: registrar.validate(token, DOMAIN, within=0.35),
-        lambda token: registrar.get_nameservers(token, DOMAIN, within=0.35),
-        lambda token: registrar.set_nameservers(token, DOMAIN, NEW, within=0.35),
+        lambda token: registrar.validate(token, DOMAIN, within=patient(0.35)),
+        lambda token: registrar.get_nameservers(token, DOMAIN, within=patient(0.35)),
+        lambda token: registrar.set_nameservers(token, DOMAIN, NEW, within=patient(0.35)),
     ]
     if isinstance(registrar, ReadsDs):
-        found.append(lambda token: registrar.get_ds(token, DOMAIN, within=0.35))
+        found.append(lambda token: registrar.get_ds(token, DOMAIN, within=patient(0.35)))
     if isinstance(registrar, SetsDs):
-        found.append(lambda token: registrar.set_ds(token, DOMAIN, server.some_ds[:1], within=0.35))
+        found.append(lambda token: registrar.set_ds(token, DOMAIN, server.some_ds[:1], within=patient(0.35)))
     if isinstance(registrar, Follows):
-        found.append(lambda token: registrar.progress(token, DOMAIN, "1", within=0.35))
+        found.append(lambda token: registrar.progress(token, DOMAIN, "1", within=patient(0.35)))
     return found
 
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,7 @@ def test_command_that_takes_longer_than_the_reservation(run: Run) -> None:
 
 def test_service_away_for_a_while(run: Run) -> None:
     """The service away while the command runs, shorter than the reservation: nothing is lost."""
-    process = run.start(*run.waiting(), ttl=15)
+    process = run.start(*run.waiting(), ttl=ceil(patient(15)))
     run.running()
     held = run.service.get(run.label).json()["reservedAt"]
     run.service.kill()

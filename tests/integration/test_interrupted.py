@@ -57,16 +57,9 @@ def test_interrupted_run_leaves_no_process(interrupt: Interruption, processes: i
     sign = tmp_path / "sign"
     place = Path(tempfile.mkdtemp(prefix="pdm-interrupted-"))
     place.chmod(0o711)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "--max-worker-restart=0",
-        f"-n{processes}",
-        HANGING,
-    ]
+    # The run may be one in the background, for which shells have Ctrl-C ignored.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    command += ["--max-worker-restart=0", f"-n{processes}", HANGING]
     environment = {**os.environ, "PDM_TEST_SIGN": str(sign), "TMPDIR": str(place)}
     with (tmp_path / "out").open("wb") as out:
         run = start_child(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, process_group=0)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pdm_service.telemetry import logs
+from tests.patience import patient
 
 LOUD = ("httpx", "httpcore", "httpcore.http11", "asyncio", "alembic.runtime", "sqlalchemy.engine", "uvicorn.error")
 
@@ -32,7 +33,9 @@ def line(message: str = "told", *args: object, **more: Any) -> dict[str, Any]:
 
 def program(code: str) -> list[dict[str, Any]]:
     """The log of a program, read back line by line; a line that is no JSON object fails the test."""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(30), check=False
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == ""
     found = [json.loads(one) for one in ended.stderr.splitlines()]

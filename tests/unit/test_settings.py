@@ -10,6 +10,7 @@ import pytest
 
 from pdm_service.model.records import Nameserver
 from pdm_service.settings import Settings, SettingsError, read
+from tests.patience import patient
 
 DSN = "postgresql://pdm:marked-db-secret@127.0.0.1/pdm"
 KEY = "marked-api-secret"
@@ -29,7 +30,9 @@ def faults(**more: str) -> list[str]:
 def start(**more: str) -> subprocess.CompletedProcess[str]:
     """`pdm serve` with the required settings and `more`."""
     environment = {"PATH": os.environ["PATH"], **REQUIRED, **more}
-    return subprocess.run([PDM, "serve"], env=environment, capture_output=True, text=True, timeout=10, check=False)
+    return subprocess.run(
+        [PDM, "serve"], env=environment, capture_output=True, text=True, timeout=patient(10), check=False
+    )
 
 
 @pytest.mark.parametrize(
