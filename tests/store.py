@@ -18,7 +18,7 @@ from pdm_service.store.declarations import Declaration, Declarations
 from pdm_service.store.events import Trail
 from pdm_service.store.holdings import Holdings
 from pdm_service.store.pool_registrations import Registrations
-from pdm_service.store.registrar_changes import Changes
+from pdm_service.store.registrar_changes import Change, Changes, Kind, Result, UndoSheet
 from pdm_service.store.rows import Lease
 from pdm_service.store.watches import Watches
 from pdm_service.store.worklist import Worklist
@@ -183,6 +183,14 @@ class Store:
         assert held is not None
         return held
 
+    async def change(self, held: Allocation, kind: Kind = "nameservers", outcome: Result = "requested") -> Change:
+        """A change at the registrar, and what became of it."""
+        change = await self.changes.begin(held, "ovh", kind, ["ns1.platform.test", "ns2.platform.test"], CLIENT)
+        assert change is not None
+        if outcome != "requested":
+            await self.changes.note(change, outcome)
+        return change
+
     async def clear(self) -> None:
         """Forget the trail so far."""
         await self.sql("DELETE FROM events")
@@ -223,6 +231,13 @@ def declaration(*addresses: str, fqdn: str = FQDN, **more: Any) -> Declaration:
     label, _, pool = fqdn.partition(".")
     values = {"tenant": "team", "created_by": "ann", "sovereign_fqdn": None, **more}
     return Declaration(fqdn=fqdn, pool_domain=pool, subdomain=label, addresses=addresses, **values)
+
+
+def sheet(registrar: str = "ovh", nameservers: tuple[str, ...] = ("ns1.old.test", "ns2.old.test")) -> UndoSheet:
+    return UndoSheet(
+        registrar=registrar, nameservers=nameservers, ds=("1 13 2 ab",), parent_ttl=3600, acknowledged=("BYO-X",),
+        rrsets=WISH.imports,
+    )  # fmt: skip
 
 
 def question(fqdn: str = FQDN, owner: str = "other", tenant: str | None = None) -> Question:
