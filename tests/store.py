@@ -175,7 +175,9 @@ class Store:
         assert claim is not None
         return claim
 
-    async def adopted(self, fqdn: str = DOMAIN, by: Actor = CLIENT, proof: Proof = Proof.TXT, **more: Any) -> Allocation:
+    async def adopted(
+        self, fqdn: str = DOMAIN, by: Actor = CLIENT, proof: Proof = Proof.TXT, **more: Any
+    ) -> Allocation:
         """A customer's domain, active."""
         claim = await self.wished(fqdn, by, **more)
         await self.claims.prove([claim.id], proof)

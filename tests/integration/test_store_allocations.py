@@ -5,9 +5,11 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation
 from pdm_service.model.allocation import Mode, State
+from pdm_service.model.tokens import Credentials
 from tests.store import (
     ADDRESSES,
     CLIENT,
@@ -83,13 +85,21 @@ async def test_reserve_of_a_held_name(store: Store, state: str) -> None:
 
 async def test_reserve_of_an_expired_name(store: Store) -> None:
     """Whoever reserves a name whose reservation has expired takes the row over, with a new id and generation."""
-    first = await store.expired(key=b"key", tenant="team")
-    second = await store.reserved(by=OTHER)
-    row = await store.row("allocations")
-    assert second.id == row["id"] != first.id
-    assert row["generation"] > first.generation
-    assert (row["owner"], row["tenant"], row["idempotency_digest"], row["token_nonce"]) == ("other", None, None, None)
-    assert row["expires_at"] - row["reserved_at"] == TTL
+    await store.expired(key=b"key", tenant="team")
+    before = await store.row("allocations")
+    new = replace(
+        reservation(), created_by="bob", credentials=Credentials(token_digest=b"new", request_digest=b"new request")
+    )
+    assert await store.allocations.reserve(new, OTHER)
+    after = await store.row("allocations")
+    wanted = {
+        "owner": "other", "tenant": None, "created_by": "bob", "token_digest": b"new", "token_nonce": None,
+        "idempotency_digest": None, "request_digest": b"new request",
+    }  # fmt: skip
+    assert {column: after[column] for column in wanted} == wanted
+    assert changed(before, after) == {*wanted, "id", "generation", "reserved_at", "expires_at"}
+    assert after["generation"] > before["generation"]
+    assert after["expires_at"] - after["reserved_at"] == TTL
     assert await store.events() == [RESERVED, said("reserved", None, "reserved", by=OTHER)]
 
 
@@ -134,6 +144,7 @@ async def test_reserve_of_a_name_in_quarantine(store: Store) -> None:
         assert await store.allocations.reserve(reservation(tenant="team"), OTHER) is None
         assert await store.allocations.reserve(reservation(tenant="rival"), CLIENT) is None
         assert await store.allocations.reserve(reservation(), CLIENT) is None
+    assert await store.allocations.reserve(reservation(f"b.{POOL}"), OTHER)
     held = await store.allocations.reserve(reservation(tenant="team"), CLIENT)
     assert held is not None
     await store.allocations.release_reserved(held, CLIENT)
@@ -146,7 +157,9 @@ async def test_forget_expired(store: Store) -> None:
     await store.expired()
     await store.reserved(f"b.{POOL}")
     await store.expired("c.other.test")
-    low, high = (await store.sql("SELECT lower(span) AS low, upper(span) AS high FROM allocations WHERE fqdn = $1", FQDN))[0].values()
+    low, high = (
+        await store.sql("SELECT lower(span) AS low, upper(span) AS high FROM allocations WHERE fqdn = $1", FQDN)
+    )[0].values()
     assert await store.allocations.forget_expired(low, high)
     assert [row["fqdn"] for row in await store.rows("allocations")] == [f"b.{POOL}", "c.other.test"]
     assert await store.events() == [RESERVED, EXPIRED]
@@ -273,7 +286,12 @@ async def test_release_of_an_active_name(store: Store) -> None:
     assert changed(before, after) == {
         "state", "dns_state", "dns_updated_at", "dns_error", "generation", "attempts", "due_at"
     }  # fmt: skip
-    assert (after["state"], after["dns_state"], after["dns_error"], after["attempts"]) == ("releasing", "removing", None, 0)
+    assert (after["state"], after["dns_state"], after["dns_error"], after["attempts"]) == (
+        "releasing",
+        "removing",
+        None,
+        0,
+    )
     assert after["due_at"] == after["dns_updated_at"]
     assert after["generation"] > before["generation"]
     assert released is not None

@@ -71,18 +71,21 @@ async def test_make_of_one_name_by_many_at_once(store: Store) -> None:
 async def test_make_of_an_expired_name(store: Store, addresses: list[str]) -> None:
     """An expired reservation is taken over whole, with a new id and generation: no token fits any more."""
     first = await store.expired(by=OTHER, key=b"key", tenant="rival")
-    made = await store.declarations.make(declaration(*addresses), CLIENT)
+    made = await store.declarations.make(
+        declaration(*addresses, created_by="bob", sovereign_fqdn="b.platform.test"), CLIENT
+    )
     row = await store.row("allocations")
     assert made is not None
     assert made.id == row["id"] != first.id
     assert row["generation"] > first.generation
     wanted = {
         "declared": True, "owner": "client", "tenant": "team", "expires_at": None, "token_digest": b"",
-        "token_nonce": None, "idempotency_digest": None, "request_digest": None, "load_balancer_ips": addresses,
+        "created_by": "bob", "sovereign_fqdn": "b.platform.test", "token_nonce": None, "idempotency_digest": None, "request_digest": None, "load_balancer_ips": addresses,
         "state": "active" if addresses else "reserved", "dns_state": "pending" if addresses else "none",
     }  # fmt: skip
     assert {column: row[column] for column in wanted} == wanted
-    assert row["due_at"] == row["committed_at"] == (row["reserved_at"] if addresses else None)
+    assert row["due_at"] == row["committed_at"] == row["dns_updated_at"] == (row["reserved_at"] if addresses else None)
+    assert row["reserved_at"] > first.reserved_at
 
 
 async def test_make_above_or_below_a_held_name(store: Store) -> None:
@@ -104,6 +107,7 @@ async def test_make_of_a_name_in_quarantine(store: Store) -> None:
     async with store.unchanged():
         assert await store.declarations.make(declaration(), OTHER) is None
         assert await store.declarations.make(declaration(tenant="rival"), CLIENT) is None
+    assert await store.declarations.make(declaration(fqdn=f"b.{POOL}"), OTHER)
     assert await store.declarations.make(declaration(), CLIENT)
 
 

@@ -130,7 +130,9 @@ async def test_trail_of_ones_own(store: Store) -> None:
 async def test_trail_of_what_was_reserved_long_ago(store: Store, what: str) -> None:
     """A client sees what happens to what it has, also once the entry of its reserve has been forgotten."""
     held = await getattr(store, what)()
-    await store.sql("INSERT INTO events (fqdn, allocation_id, action, actor) VALUES ($1, $2, 'x', 'y')", held.fqdn, held.id)
+    await store.sql(
+        "INSERT INTO events (fqdn, allocation_id, action, actor) VALUES ($1, $2, 'x', 'y')", held.fqdn, held.id
+    )
     await store.sql("DELETE FROM events WHERE action = 'reserved'")
     assert (await store.trail.of(held.fqdn, "client", 0, 10))[-1].action == "x"
     assert await store.trail.of(held.fqdn, "other", 0, 10) == []

@@ -89,13 +89,20 @@ async def test_record(store: Store) -> None:
     assert after["checked_at"] == after["repaired_at"] == after["due_at"] - HOUR
     assert (after["lease_id"], after["lease_until"]) == (None, None)
     (known,) = (await store.registrations.all()).values()
-    assert (known.pool_domain, known.state, known.nameservers, known.ds) == (POOL, "failed", ("a.test", "b.test"), ("1 13 2 ab",))
+    assert (known.pool_domain, known.state, known.nameservers, known.ds) == (
+        POOL,
+        "failed",
+        ("a.test", "b.test"),
+        ("1 13 2 ab",),
+    )
     assert (known.problem, known.checked_at, known.repaired_at) == ("why", after["checked_at"], after["checked_at"])
 
 
 async def test_record_of_what_was_not_seen(store: Store) -> None:
     """What was seen before stays where nothing was seen now; what was wrong, or awaited, does not."""
-    seen = Outcome(state="failed", nameservers=("a.test",), ds=(), problem="why", operation="op", repaired=True, again=-HOUR)
+    seen = Outcome(
+        state="failed", nameservers=("a.test",), ds=(), problem="why", operation="op", repaired=True, again=-HOUR
+    )
     await store.registrations.record(await leased(store), seen)
     before = await store.row("pool_registrations")
     await store.registrations.record(await leased(store), Outcome(state="in-order", again=HOUR))

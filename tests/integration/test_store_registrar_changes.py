@@ -114,7 +114,8 @@ async def test_begin_for_what_is_not_active(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["nameservers", "rollback", "ds"])
 @pytest.mark.parametrize(
-    ("outcome", "needs"), [("done", None), ("pending", None), ("requested", "registrar-token"), ("failed", "registrar-token")]
+    ("outcome", "needs"),
+    [("done", None), ("pending", None), ("requested", "registrar-token"), ("failed", "registrar-token")],
 )
 async def test_note(store: Store, kind: Kind, outcome: Result, needs: str | None) -> None:
     """What became of a change is recorded; made or taken it needs nothing more, else the token once more."""
@@ -224,7 +225,13 @@ async def test_withdraw(store: Store) -> None:
     assert await store.events(DOMAIN) == trail
 
 
-@pytest.mark.parametrize("statement", ["UPDATE allocations SET announce_ds = false", "UPDATE allocations SET state = 'releasing', dns_state = 'removing'"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE allocations SET announce_ds = false",
+        "UPDATE allocations SET state = 'releasing', dns_state = 'removing'",
+    ],
+)
 async def test_withdraw_of_nothing(store: Store, statement: str) -> None:
     """A zone that announces no DS, or is leaving, is left as it is."""
     held = await store.adopted()

@@ -112,7 +112,8 @@ async def test_record(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "is_due"), [("claimed", True), ("adopted", True), ("expired claim", False), ("pool", False), ("nobody", False)]
+    ("what", "is_due"),
+    [("claimed", True), ("adopted", True), ("expired claim", False), ("pool", False), ("nobody", False)],
 )
 async def test_record_of_what_somebody_has(store: Store, what: str, is_due: bool) -> None:
     """A domain is due again while it is claimed or a customer's; a pool name, or what nobody has, is not."""

@@ -262,7 +262,11 @@ async def test_suspect(store: Store) -> None:
     assert await store.worklist.suspect(FQDN, held.generation, "DS differ")
     after = await store.row("allocations")
     assert changed(before, after) == {"dns_state", "dns_error", "dns_updated_at", "due_at"}
-    assert (after["dns_state"], after["dns_error"], after["due_at"]) == ("pending", "DS differ", after["dns_updated_at"])
+    assert (after["dns_state"], after["dns_error"], after["due_at"]) == (
+        "pending",
+        "DS differ",
+        after["dns_updated_at"],
+    )
     assert (await store.events())[-1] == by_publisher("drifted", "active", "active", "DS differ")
 
 
@@ -327,13 +331,18 @@ async def test_backlog(store: Store) -> None:
     await store.reserved(f"r.{POOL}")
     await store.active(f"a.{POOL}")
     await store.releasing(f"b.{POOL}")
-    await store.sql("UPDATE allocations SET dns_updated_at = now() - interval '1 hour' WHERE fqdn IN ($1, $2)", FQDN, f"a.{POOL}")
+    await store.sql(
+        "UPDATE allocations SET dns_updated_at = now() - interval '1 hour' WHERE fqdn IN ($1, $2)", FQDN, f"a.{POOL}"
+    )
     held = await store.adopted()
     await store.allocations.release_byo(held.id, await store.now() + HOUR, orphan=False, actor=CLIENT)
     found = await store.worklist.backlog()
     assert found.pending == 2
     assert 3600 <= found.oldest_seconds < 3660
-    await store.sql("UPDATE allocations SET not_before = now() - interval '2 hours', dns_updated_at = now() - interval '1 day' WHERE id = $1", held.id)
+    await store.sql(
+        "UPDATE allocations SET not_before = now() - interval '2 hours', dns_updated_at = now() - interval '1 day' WHERE id = $1",
+        held.id,
+    )
     assert 7200 <= (await store.worklist.backlog()).oldest_seconds < 7260
 
 
