@@ -9,7 +9,7 @@ from pdm_service.model.allocation import Mode
 from pdm_service.model.observation import Memory, Phase, Report
 from pdm_service.store.registrar_changes import Kind, Result
 from pdm_service.store.watches import Watches
-from tests.store import CLIENT, DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, Entry, Store, changed, sheet
+from tests.store import DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, Entry, Store, changed, sheet
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MEMORY = Memory(since=T0, changed_at=T0, phase="live", ds_ttl=600)
