@@ -11,7 +11,21 @@ from pdm_service.model.allocation import State
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability, Standing
 from pdm_service.store.declarations import Declarations
-from tests.store import CLIENT, DOMAIN, FQDN, MINUTE, OTHER, POOL, Store, declaration, new_claim, question, reservation
+from tests.store import (
+    CLIENT,
+    DOMAIN,
+    FQDN,
+    HOUR,
+    MINUTE,
+    OTHER,
+    POOL,
+    Store,
+    declaration,
+    digest,
+    new_claim,
+    question,
+    reservation,
+)
 
 ALIKE = f"acrne.{POOL}"  # "rn" looks like "m"
 FREE = Standing(None)
@@ -92,12 +106,22 @@ async def test_reserve_of_what_looks_alike(store: Store, state: str) -> None:
 
 
 async def test_reserve_of_what_looks_like_nothing_that_counts(store: Store) -> None:
-    """An expired reservation, a quarantine that is over and another pool domain keep no look-alike out."""
-    await store.expired()
+    """An expired reservation, a quarantine that is over, another pool domain and another look keep nobody out."""
     await store.quarantined(f"vvest.{POOL}")
+    await store.expired()
     await store.sql("UPDATE quarantine SET until = now()")
-    for fqdn in (ALIKE, f"west.{POOL}", "acrne.other.test"):
+    await store.quarantined(f"bank.{POOL}")
+    await store.reserved(f"shop.{POOL}")
+    for fqdn in (ALIKE, f"west.{POOL}", "b-ank.other.test", "sh0p.other.test", f"news.{POOL}"):
         assert await strict(store).reserve(reservation(fqdn), OTHER)
+
+
+@pytest.mark.parametrize("state", ["reserved", "quarantined"])
+async def test_a_name_does_not_look_like_itself(store: Store, state: str) -> None:
+    """Where look-alikes are refused, too, a name that somebody has is refused for that."""
+    await getattr(store, state)()
+    async with store.unchanged():
+        assert await strict(store).reserve(reservation(), OTHER) is None
 
 
 async def test_look_alikes_at_once_have_one_winner(store: Store) -> None:
@@ -133,9 +157,12 @@ def limited(**limits: int) -> Actor:
 async def test_quota(store: Store, limits: dict[str, int]) -> None:
     """A client gets as much as its quota says and not more, by whatever verb; other clients don't count."""
     actor = limited(**limits)
+    for number in range(3):
+        await store.reserved(f"n{number}.{POOL}", by=OTHER)
+        await store.claimed(by=OTHER, token=bytes([number]))
     await store.reserved(by=actor)
+    await store.allocations.renew(FQDN, digest(FQDN), HOUR, actor)
     await store.claimed(by=actor)
-    await store.reserved(f"b.{POOL}", by=OTHER)
     async with store.unchanged():
         with pytest.raises(QuotaExceeded):
             await store.allocations.reserve(reservation(f"c.{POOL}"), actor)
@@ -176,18 +203,24 @@ async def test_quota_of_reservations_leaves_active_names(store: Store) -> None:
 
 
 async def test_quota_tells_when_to_ask_again(store: Store) -> None:
-    """A client hears when its first open reservation expires."""
-    await store.reserved(by=limited(reservations=1))
-    with pytest.raises(QuotaExceeded) as refused:
-        await store.allocations.reserve(reservation(f"b.{POOL}"), limited(reservations=1))
-    seconds = refused.value.retry_after_seconds
-    assert seconds is not None
-    assert timedelta(minutes=9) < timedelta(seconds=seconds) <= timedelta(minutes=10)
+    """A client hears when its first open reservation expires, or the first of the last hour, or day, is that old."""
+    await store.reserved(f"old.{POOL}", by=CLIENT)
+    await store.sql("UPDATE events SET at = now() - interval '90 minutes'")
+    await store.reserved()
+    await store.sql("UPDATE events SET at = now() - interval '10 minutes' WHERE fqdn = $1", FQDN)
+    for limits, minutes in (
+        ({"reservations": 2}, 10), ({"reservations_per_hour": 1}, 50), ({"reservations_per_day": 2}, 24 * 60 - 90),
+    ):  # fmt: skip
+        with pytest.raises(QuotaExceeded) as refused:
+            await store.allocations.reserve(reservation(f"b.{POOL}"), limited(**limits))
+        wait = timedelta(seconds=refused.value.retry_after_seconds or 0)
+        assert timedelta(minutes=minutes - 1) < wait <= timedelta(minutes=minutes, seconds=1)
 
 
 async def test_quota_of_a_tenant(store: Store) -> None:
     """Each of a client's tenants has its own room, and what is for no tenant is not counted."""
-    actor = Actor("client", "r-1", tenant_quotas=Quotas(names=1))
+    actor = Actor("client", "r-1", tenant_quotas=Quotas(names=1, reservations_per_day=1))
+    await store.claimed(by=actor, tenant="another")
     await store.reserved(by=actor, tenant="team")
     async with store.unchanged():
         with pytest.raises(QuotaExceeded):

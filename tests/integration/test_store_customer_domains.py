@@ -102,14 +102,16 @@ async def test_adopt_by_a_weak_proof_evicts_nobody(store: Store) -> None:
 async def test_adopt_evicts_a_holder_by_a_weak_proof(store: Store) -> None:
     """A strong proof takes the domain from a holder by transition alone."""
     weak = await store.wished()
+    neighbour = await store.adopted("other.example", proof=Proof.TRANSITION, token=b"neighbour")
     claim = await store.wished(by=OTHER, token=b"other")
     await store.claims.prove([weak.id], Proof.TRANSITION)
     await store.claims.adopt(weak.id, CLIENT)
     await store.claims.prove([claim.id], Proof.TXT)
     await store.clear()
     assert await store.claims.adopt(claim.id, OTHER)
-    row = await store.row("allocations")
+    row = await store.held(DOMAIN)
     assert (row["id"], row["owner"], row["proof"]) == (claim.id, "other", "txt")
+    assert (await store.held("other.example"))["id"] == neighbour.id
     evicted, committed = await store.events(DOMAIN)
     assert evicted[:4] == ("evicted", "active", None, "claim")
     assert committed == said("committed", "reserved", "active", "txt", by=OTHER)

@@ -117,9 +117,11 @@ async def test_make_of_a_name_in_quarantine(store: Store) -> None:
 async def test_change_that_commits(store: Store) -> None:
     """A declared reservation that gets addresses becomes active, its DNS pending, due now, as a new generation."""
     held = await store.declared()
-    before = await store.row("allocations")
+    await store.declared(fqdn=f"b.{POOL}")
+    before, neighbour = await store.held(), await store.held(f"b.{POOL}")
     assert await store.declarations.change(held.id, declaration(*ADDRESSES), CLIENT)
-    after = await store.row("allocations")
+    after = await store.held()
+    assert await store.held(f"b.{POOL}") == neighbour
     assert changed(before, after) == {
         "state", "committed_at", "load_balancer_ips", "dns_state", "dns_updated_at", "generation", "due_at"
     }  # fmt: skip

@@ -36,6 +36,8 @@ async def test_of_name(store: Store) -> None:
     first, second = await store.claimed(), await store.claimed(by=OTHER)
     await store.claimed(ttl=-MINUTE)
     name = await store.expired(DOMAIN)
+    await store.reserved()
+    await store.claimed("other.example", by=OTHER)
     assert ids(await store.holdings.of_name(DOMAIN, None)) == [name.id, first.id, second.id]
     assert ids(await store.holdings.of_name(DOMAIN, "other")) == [second.id]
     assert [type(one) for one in await store.holdings.of_name(DOMAIN, None)] == [Allocation, Claim, Claim]

@@ -31,6 +31,8 @@ async def test_lease_that_somebody_has(store: Store) -> None:
         assert await store.registrations.lease(POOL, timedelta(), MINUTE) is None
     await store.sql("UPDATE pool_registrations SET lease_until = now() - interval '1 second'")
     assert (await leased(store)).id != first.id
+    row = await store.row("pool_registrations")
+    assert timedelta() < row["lease_until"] - await store.now() <= MINUTE
 
 
 async def test_lease_before_it_is_due(store: Store) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from pdm_service.model.allocation import Mode
-from pdm_service.store.registrar_changes import Kind, Result
+from pdm_service.model.records import RRset
+from pdm_service.store.registrar_changes import Kind, Result, UndoSheet
 from tests.store import CLIENT, DOMAIN, HOUR, MINUTE, OTHER, Entry, Store, changed, said, sheet
 
 WANTED = ["ns1.platform.test", "ns2.platform.test"]
@@ -52,9 +54,18 @@ async def test_keep_of_a_later_sheet(store: Store, kind: Kind | None, outcome: R
     before = await store.row("undo_sheets")
     if kind:
         await store.change(held, kind, outcome)
-    await store.changes.keep(held, sheet("dynadot", LATER))
+    other = await store.adopted("other.example", token=b"other")
+    await store.change(other, "nameservers", "done")
+    later = UndoSheet(
+        registrar="dynadot", nameservers=LATER, ds=(), parent_ttl=60, acknowledged=("BYO-Y",),
+        rrsets=(RRset(name=f"{DOMAIN}.", type="A", ttl=60, contents=("192.0.2.7",)),),
+    )  # fmt: skip
+    await store.changes.keep(held, later)
     after = await store.row("undo_sheets")
-    assert changed(before, after) == (set() if kept else {"registrar", "nameservers", "made_at"})
+    assert changed(before, after) == (set() if kept else set(before) - {"allocation_id", "fqdn"})
+    found = await store.changes.sheet(held.id)
+    assert found is not None
+    assert replace(found, made_at=None) == (sheet() if kept else later)
 
 
 # --- begin -------------------------------------------------------------------------------------------

@@ -65,8 +65,14 @@ async def test_lease_one_that_somebody_observes(store: Store) -> None:
     await store.watches.lease_one(DOMAIN, timedelta())
     async with store.unchanged():
         assert await store.watches.lease_one(DOMAIN, timedelta()) is None
-    await store.sql("UPDATE watches SET lease_until = now() - interval '1 second'")
+    await store.sql(
+        "UPDATE watches SET lease_until = now() - interval '1 second', looked_at = now() - interval '1 day'"
+    )
+    before = await store.row("watches")
     assert await store.watches.lease_one(DOMAIN, timedelta())
+    after = await store.row("watches")
+    assert changed(before, after) == {"lease_id", "lease_until", "looked_at"}
+    assert after["lease_until"] - after["looked_at"] == timedelta(seconds=15)
 
 
 async def test_lease_one_too_soon(store: Store) -> None:
@@ -123,6 +129,9 @@ async def test_record_of_what_somebody_has(store: Store, what: str, is_due: bool
         await store.claimed(ttl=-MINUTE)
     elif what == "pool":
         await store.active(DOMAIN)
+    await store.adopted("other.example", token=b"other")
+    await store.claimed("another.example")
+    await store.sql("DELETE FROM watches")
     lease = await store.watches.lease_one(DOMAIN, timedelta())
     assert lease is not None
     await store.watches.record(lease, report(), MEMORY, HOUR)
@@ -143,7 +152,10 @@ async def test_give_up(store: Store) -> None:
     """An observation that is called off leaves the domain due, for anybody."""
     await store.claimed()
     (lease,) = await store.watches.lease(10)
+    before = await store.row("watches")
     await store.watches.give_up(lease)
+    after = await store.row("watches")
+    assert (changed(before, after), after["lease_id"]) == ({"lease_id", "lease_until"}, None)
     assert len(await store.watches.lease(10)) == 1
 
 
@@ -164,6 +176,8 @@ async def test_note(store: Store) -> None:
     claim = await store.claimed(by=OTHER)
     await store.claimed(ttl=-MINUTE)
     held = await store.reserved(DOMAIN)
+    await store.reserved()
+    await store.claimed("other.example")
     await store.clear()
     await store.watches.note(DOMAIN, "partial", "live")
     assert await store.events(DOMAIN) == [Entry("delegation", "reserved", "reserved", "watch", "partial to live")] * 2
@@ -215,6 +229,7 @@ async def test_no_announcement(store: Store, statement: str) -> None:
         ([("rollback", "done")], False), ([("ds-removal", "done")], False), ([("rollback", "failed")], True),
         ([("nameservers", "done")], True), ([("nameservers", "done"), ("rollback", "done")], False),
         ([("rollback", "done"), ("nameservers", "done")], True),
+        ([("nameservers", "done"), ("ds", "done")], True),
         ([("rollback", "done"), ("nameservers", "failed")], False),
     ],
 )  # fmt: skip
@@ -225,6 +240,9 @@ async def test_announcement_on_the_way_back(store: Store, changes: list[tuple[Ki
     assert held is not None
     for kind, outcome in changes:
         await store.change(held, kind, outcome)
+    other = await store.adopted("other.example", token=b"other")
+    await store.change(other, "nameservers", "done")
+    await store.change(other, "rollback", "done")
     assert await store.watches.announce(DOMAIN, secured=False, registrars=()) is announces
 
 
@@ -243,20 +261,29 @@ async def test_announce_needs_the_token(store: Store) -> None:
 async def test_announce_that_needs_no_token(store: Store) -> None:
     """Of a registrar that sets no DS, or one whose change of the DS may still come within a day, nothing is needed."""
     await live(store, Mode.BYO_API)
+    other = await store.adopted("other.example", token=b"other")
+    await store.changes.keep(other, sheet(registrar="namecheap"))
     await store.watches.announce(DOMAIN, secured=False, registrars=("namecheap",))
-    assert (await store.row("allocations"))["needs"] is None
+    assert (await store.held(DOMAIN))["needs"] is None
     held = await store.allocations.find(DOMAIN)
     assert held is not None
     await store.change(held, "ds")
     await store.watches.announce(DOMAIN, secured=False, registrars=("ovh",))
-    assert (await store.row("allocations"))["needs"] is None
-    await store.sql("UPDATE registrar_changes SET requested_at = now() - interval '25 hours'")
+    assert (await store.held(DOMAIN))["needs"] is None
+    await store.sql(
+        "UPDATE registrar_changes SET requested_at = now() - interval '25 hours', outcome = 'done', settled_at = now()"
+    )
+    # Neither a change of the nameservers, nor another domain's of its DS, is one of this DS.
+    await store.change(held, "nameservers")
+    await store.change(other, "ds")
     await store.watches.announce(DOMAIN, secured=False, registrars=("ovh",))
-    assert (await store.row("allocations"))["needs"] == "registrar-token"
+    assert (await store.held(DOMAIN))["needs"] == "registrar-token"
     await store.sql("UPDATE allocations SET needs = NULL")
-    await store.sql("UPDATE registrar_changes SET requested_at = now(), outcome = 'failed', settled_at = now()")
+    await store.sql(
+        "UPDATE registrar_changes SET requested_at = now(), kind = 'ds', outcome = 'failed', settled_at = now()"
+    )
     await store.watches.announce(DOMAIN, secured=False, registrars=("ovh",))
-    assert (await store.row("allocations"))["needs"] == "registrar-token"
+    assert (await store.held(DOMAIN))["needs"] == "registrar-token"
 
 
 # --- counting and forgetting -----------------------------------------------------------------------------

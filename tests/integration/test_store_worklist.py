@@ -243,13 +243,16 @@ async def test_give_up(store: Store) -> None:
 
 
 async def test_hurry(store: Store) -> None:
-    """All that waits for another try is due now; audits are not."""
+    """All that waits for another try is due now; audits are not, and what is due already keeps its place."""
     await store.published()
     await store.active(f"a.{POOL}")
     await store.releasing(f"b.{POOL}")
     await store.sql("UPDATE allocations SET due_at = now() + interval '1 hour'")
+    await store.active(f"c.{POOL}")
+    due = (await store.held(f"c.{POOL}"))["due_at"]
     await store.worklist.hurry()
-    assert {one.name for one in await store.worklist.lease(10, 10)} == {f"a.{POOL}", f"b.{POOL}"}
+    assert (await store.held(f"c.{POOL}"))["due_at"] == due
+    assert {one.name for one in await store.worklist.lease(10, 10)} == {f"{label}.{POOL}" for label in "abc"}
 
 
 # --- drift that is seen from outside -------------------------------------------------------------------
