@@ -125,6 +125,8 @@ async def test_trail_of_ones_own(store: Store) -> None:
     await store.active(by=OTHER)
     assert [one.action for one in await store.trail.of(FQDN, "client", 0, 10)] == ["reserved", "released"]
     assert [one.action for one in await store.trail.of(FQDN, "other", 0, 10)] == ["reserved", "committed"]
+    # Who only had a hand in it did not make it.
+    await store.sql("UPDATE events SET actor = 'third' WHERE action = 'committed'")
     assert await store.trail.of(FQDN, "third", 0, 10) == []
 
 
