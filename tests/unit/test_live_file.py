@@ -79,7 +79,9 @@ def test_what_did_not_change_is_not_parsed_again(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "number")
     watched.file = LiveFile(watched.path, lambda text: parsed.append(text) or len(parsed), watched.usable.append)
     assert [watched.read() for _ in range(3)] == [1, 1, 1]
-    assert (parsed, watched.usable) == (["1"], [True] * 5)
+    watched.write("22")
+    assert [watched.read() for _ in range(3)] == [2, 2, 2]
+    assert (parsed, watched.usable) == (["1", "22"], [True] * 8)
 
 
 def test_a_version_that_makes_no_sense(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
