@@ -35,6 +35,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where the bound is on the value itself."""
     bound: float | None
     at_least: bool = False
+    of_ratio: bool = True
+    """Where there are both, the bound is on the ratio; else on our own value."""
     note: str = ""
 
     @property
@@ -43,9 +45,14 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         return [ours / bare for ours, bare in zip(self.ours, self.bare, strict=True)] if self.bare else []
 
     @property
+    def bounded(self) -> list[float]:
+        """What the bound is on, run by run."""
+        return (self.of_ratio and self.ratios) or self.ours
+
+    @property
     def passed(self) -> bool:
         """Tell whether the bound is kept; a line without one always passes."""
-        found = median(self.ratios or self.ours)
+        found = median(self.bounded)
         return self.bound is None or (found >= self.bound if self.at_least else found <= self.bound)
 
 
@@ -68,7 +75,7 @@ def table(lines: list[Line]) -> str:
 
 def _row(line: Line) -> tuple[str, ...]:
     sign = "≥" if line.at_least else "≤"
-    unit = "" if line.ratios else f" {line.unit}"
+    unit = f" {line.unit}" if line.bounded is line.ours else ""
     bound = "" if line.bound is None else f"{sign} {line.bound:g}{unit}"
     spread = line.ratios or line.ours
     return (

@@ -90,8 +90,7 @@ class Program:
 
     def resident_megabytes(self) -> float:
         """Return VmRSS."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return resident_megabytes(Path(f"/proc/{self.pid}/status").read_text())
 
     def cpu_seconds(self) -> float:
         """Return the processor time that it has used so far."""
@@ -210,6 +209,11 @@ class Stack:
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:])
         return float(done.stdout.split("tps = ")[1].split()[0])
+
+
+def resident_megabytes(status: str) -> float:
+    """Return VmRSS of a process's status."""
+    return int(status.split("VmRSS:")[1].split(maxsplit=1)[0]) / 1024
 
 
 def pgbench_program() -> Path | None:

@@ -3,8 +3,6 @@
 Work in the background has none.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 
@@ -16,14 +14,9 @@ REFUSE_SECONDS = 4.5
 _started: ContextVar[float | None] = ContextVar("started", default=None)
 
 
-@contextmanager
-def running() -> Iterator[None]:
-    """Have what is done in the block be a request that has begun now."""
-    token = _started.set(monotonic())
-    try:
-        yield
-    finally:
-        _started.reset(token)
+def begin() -> None:
+    """Have what the running task does from now on be one request."""
+    _started.set(monotonic())
 
 
 def left(most: float, of: float = ANSWER_SECONDS) -> float:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from adapters.all import ALL
 from adapters.all import registrars as all_registrars
 from adapters.base import Registrar
 from adapters.http import Http
@@ -172,11 +173,10 @@ def outside(settings: Settings, told: Telemetry) -> Outside:
     ways_out: list[Http] = []
 
     def way_out(registrar: str) -> Http:
-        # Namecheap knows its callers by a list of IPv4 addresses.
-        ways_out.append(Http(registrar, registrar_called, ipv4_only=registrar == "namecheap"))
+        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only))
         return ways_out[-1]
 
-    adapters = all_registrars(way_out, settings.registrar_urls, settings.ovh_endpoint, settings.namecheap_client_ip)
+    adapters = all_registrars(way_out, settings.registrar_urls, settings.registrar_options)
     powerdns = PowerDns(
         settings.pdns_base_url,
         settings.pdns_api_key,

@@ -6,6 +6,7 @@ versions of pytest: they are marks, which the process that spreads the tests doe
 """
 
 import os
+import signal
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -47,10 +48,12 @@ class Scheduling(LoadScopeScheduling):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measure how slow the machine is, once; parallel processes are told by the environment."""
+    """Be ended well by SIGTERM, too. Measure how slow the machine is, once; the environment tells the other processes."""
     if hasattr(config, "workerinput"):
         end_with_parent()
-    elif not os.environ.get(patience.VARIABLE):
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not os.environ.get(patience.VARIABLE):
         processes = len(config.getoption("tx", None) or [""])
         os.environ[patience.VARIABLE] = str(patience.measured(processes))
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx
 
+from adapters.all import NAMES
 from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import PowerDNS, free_port
 from tests.eventually import eventually
@@ -24,7 +25,6 @@ from tests.patience import patient, patient_setting
 T = TypeVar("T")
 NAMESERVERS = ("ns1.platform.test", "ns2.platform.test")
 ADDRESS = "192.0.2.10"
-REGISTRARS = ("CLOUDFLARE", "DYNADOT", "GODADDY", "NAMECHEAP", "OVH")
 PDM = str(Path(sys.executable).parent / "pdm")
 
 
@@ -45,7 +45,7 @@ class Service:
             "PDM_NAMESERVERS": ",".join(NAMESERVERS),
             "PDM_NAMESERVER_ADDRESSES": f"127.0.0.1:{powerdns.dns_port}",
             # No test ever asks a real registrar.
-            **{f"PDM_REGISTRAR_{name}_URL": "http://127.0.0.1:9" for name in REGISTRARS},
+            **{f"PDM_REGISTRAR_{name.upper()}_URL": "http://127.0.0.1:9" for name in NAMES},
             # Nor a real nameserver or registry.
             "PDM_DNS_ROOT_HINTS": "none",
             "PDM_RDAP_URL": "none",

@@ -15,7 +15,7 @@ from litestar.types import Scope
 from msgspec.json import Encoder
 
 from pdm_service import names
-from pdm_service.allocator import Allocator, Commit, Registrar, Release, Terms, Verdict
+from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, Terms, Verdict
 from pdm_service.api.access import ALLOCATE, CHECK, Checks
 from pdm_service.api.problems import CALLED, told
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
@@ -37,7 +37,6 @@ _GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
-    pool_names, customer_domains = allocator.pool_names, allocator.customer_domains
 
     # The one route that is asked at every keystroke: it spares itself what the framework does for others.
     @get(
@@ -55,7 +54,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
         client = calling.get()
         verdict = SLOW_DOWN
         if checks.allowed(client, address(scope)):
-            verdict = await pool_names.check(
+            verdict = await allocator.pool_names.check(
                 pool, label, client.actor(None), tenant=asked.get("tenant"), key=_allocation_key(scope)
             )
         return ASGIResponse(body=_encode(checked(verdict)), media_type=MediaType.JSON)
@@ -64,15 +63,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
     async def reserve(
         data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None, allocation_key: AllocationKey = None
     ) -> AllocationReply:
-        terms = Terms(created_by=data.created_by, ttl_seconds=data.ttl_seconds, key=idempotency_key, tenant=data.tenant)
-        if data.mode == "pool":
-            pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
-            _unwanted(data.mode, domain=data.domain)
-            held = await pool_names.reserve(pool, label, terms, actor(), allocation_key)
-        else:
-            (domain,) = _required(domain=data.domain)
-            _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
-            held = await customer_domains.reserve(Mode(data.mode), domain, terms, actor())
+        held = await _reserved(allocator, data, idempotency_key, allocation_key)
         return tell(held.allocation, held.token, held.warning)
 
     @post("/v1/renew", status_code=200, responses=told(*_HELD), opt=ALLOCATE)
@@ -82,29 +73,49 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
 
     @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply), opt=ALLOCATE)
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
-        order = Commit(
-            fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
-            token=data.reservation_token,
-            addresses=_addresses(data),
-            sovereign_fqdn=data.sovereign_fqdn,
-            registrar=Registrar(name=data.registrar, token=data.registrar_token),
-            acknowledged=tuple(data.acknowledge),
-            imports=tuple((f"{_plain(one.name)}.", one.type.strip().upper()) for one in data.imports),
-        )
-        return committed(await allocator.commit(order, actor()), tell)
+        return committed(await allocator.commit(_commit(allocator, data), actor()), tell)
 
     @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply), opt=ALLOCATE)
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
-        order = Release(
-            fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
-            token=data.reservation_token or None,
-            force=data.force,
-            registrar=Registrar(name=data.registrar, token=data.registrar_token),
-        )
-        allocation, free = await allocator.release(order, actor())
+        allocation, free = await allocator.release(_release(allocator, data), actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
     return [check, reserve, renew, commit, release]
+
+
+async def _reserved(
+    allocator: Allocator, data: ReserveRequest, key: str | None, allocation_key: str | None
+) -> Held:  # fmt: skip
+    """Reserve in the mode that the request says; raises as the reserves of the modes, and InvalidBody."""
+    terms = Terms(created_by=data.created_by, ttl_seconds=data.ttl_seconds, key=key, tenant=data.tenant)
+    if data.mode == "pool":
+        pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
+        _unwanted(data.mode, domain=data.domain)
+        return await allocator.pool_names.reserve(pool, label, terms, actor(), allocation_key)
+    (domain,) = _required(domain=data.domain)
+    _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
+    return await allocator.customer_domains.reserve(Mode(data.mode), domain, terms, actor())
+
+
+def _commit(allocator: Allocator, data: CommitRequest) -> Commit:
+    return Commit(
+        fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
+        token=data.reservation_token,
+        addresses=_addresses(data),
+        sovereign_fqdn=data.sovereign_fqdn,
+        registrar=Registrar(name=data.registrar, token=data.registrar_token),
+        acknowledged=tuple(data.acknowledge),
+        imports=tuple((f"{_plain(one.name)}.", one.type.strip().upper()) for one in data.imports),
+    )
+
+
+def _release(allocator: Allocator, data: ReleaseRequest) -> Release:
+    return Release(
+        fqdn=allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain),
+        token=data.reservation_token or None,
+        force=data.force,
+        registrar=Registrar(name=data.registrar, token=data.registrar_token),
+    )
 
 
 def _plain(name: str) -> str:

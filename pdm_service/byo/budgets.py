@@ -25,6 +25,8 @@ READ = (1.0, 2.0)
 """The last look at the registrar before a change: at least, and at most."""
 WRITE = (1.0, 4.0)
 """A change at the registrar: at least, even if COMMIT is over, and at most."""
+TRANSFER = 3.0
+"""To try a transfer of the old zone."""
 OBSERVE_SHARE = 0.6
 """Of a survey: the old zone is asked in what is left."""
 

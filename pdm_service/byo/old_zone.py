@@ -15,6 +15,7 @@ import dns.rrset
 from dns.message import Message
 
 from pdm_service import dns_client, names
+from pdm_service.byo import budgets
 from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import OldZone
 from pdm_service.model.records import Nameserver, RRset
@@ -36,7 +37,6 @@ _SERVICES = (
     "_sip._tls", "_sipfederationtls._tcp", "_autodiscover._tcp", "_imaps._tcp", "_submission._tcp", "_caldavs._tcp",
     "_carddavs._tcp", "_xmpp-server._tcp",
 )  # fmt: skip
-_TRANSFER_SECONDS = 3.0
 _TAKEN = {"A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV", "NS", "HTTPS", "SOA"}
 
 
@@ -127,7 +127,7 @@ async def transferable(domain: str, server: Nameserver) -> bool:
     """
     query = dns_client.question(domain, "AXFR", edns=False)
     try:
-        reply = await dns_client.exchange(query, server, _TRANSFER_SECONDS, tcp=True)
+        reply = await dns_client.exchange(query, server, budgets.TRANSFER, tcp=True)
     except NoAnswer:
         return False
     return reply.rcode() == dns.rcode.NOERROR and any(one.rdtype == dns.rdatatype.SOA for one in reply.answer)

@@ -155,7 +155,7 @@ async def _registrar(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("pool registrar", "warn", "none", remedy)
         return
     way_out = Http(settings.pool_registrar)
-    found = registrars(lambda _: way_out, settings.registrar_urls, settings.ovh_endpoint, settings.namecheap_client_ip)
+    found = registrars(lambda _: way_out, settings.registrar_urls, settings.registrar_options)
     try:
         for domain in settings.pool_domains:
             try:

@@ -23,18 +23,14 @@ from dns.message import Message
 
 from adapters.base import registrable
 from pdm_service import dns_client
+from pdm_service.delegations import budgets
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
 from pdm_service.dns_client import NoAnswer, Truncated
 from pdm_service.model.records import Nameserver
 
 T = TypeVar("T")
 
-ROUND_SECONDS = 10.0
 ROUND_QUERIES = 200
-_TRY_SECONDS = (3.0, 1.5)
-"""Longer than the slowest server that still serves its users."""
-_HEDGE_SECONDS = 0.4
-"""After this long the next server of a zone is asked beside the one that has not answered."""
 _AT_ONCE, _AT_ONE_ADDRESS = 200, 8
 MAX_SERVERS, MAX_ADDRESSES = 13, 4
 _MAX_DEPTH = 4
@@ -78,7 +74,7 @@ class Prober:
         self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._zones: dict[str, tuple[float, Zone]] = {}
 
-    def round(self, seconds: float = ROUND_SECONDS) -> "Round":
+    def round(self, seconds: float = budgets.ROUND) -> "Round":
         """Begin a round of questions, which ends after `seconds` whatever happens."""
         return Round(self, seconds)
 
@@ -130,12 +126,12 @@ class Round:
             raise NoAnswer(f"{server.address} is not a public address")
         text = f"{name}." if name else "."
         query = dns_client.question(text, rtype, edns=edns, dnssec=edns)
-        tries = _TRY_SECONDS if again and not tcp else _TRY_SECONDS[:1]
+        tries = budgets.TRY if again and not tcp else budgets.TRY[:1]
         for number, seconds in enumerate(tries, 1):
             try:
                 return await self._prober.exchange(query, server, self._spend(seconds), tcp=tcp)
             except Truncated:
-                return await self._prober.exchange(query, server, self._spend(_TRY_SECONDS[0]), tcp=True)
+                return await self._prober.exchange(query, server, self._spend(budgets.TRY[0]), tcp=True)
             except OutOfBudget:
                 raise
             except NoAnswer:
@@ -230,7 +226,7 @@ class Round:
                 if waiting:
                     pending.add(asyncio.ensure_future(question(waiting.pop(0))))
                 done, pending = await asyncio.wait(
-                    pending, timeout=_HEDGE_SECONDS if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                    pending, timeout=budgets.HEDGE if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for one in done:
                     try:

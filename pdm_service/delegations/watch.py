@@ -16,9 +16,9 @@ import msgspec
 
 from pdm_service import deadline
 from pdm_service.callers import Actor
-from pdm_service.delegations import verdict
+from pdm_service.delegations import budgets, verdict
 from pdm_service.delegations.observe import observe, texts
-from pdm_service.delegations.prober import ROUND_SECONDS, Prober, Round
+from pdm_service.delegations.prober import Prober, Round
 from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
 from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
 from pdm_service.model.observation import Known, Memory, Observation, Report
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 24
 """Rounds under way in this process; each may wait for slow servers for seconds."""
 _ACTOR = Actor("watch", everything=True)
-_ASK_AGAIN_SECONDS, _LEASE_AGAIN_SECONDS = 0.5, 0.2
 _FRESH = 2
 """A caller may ask for a fresh look every so many first pauses."""
 
@@ -105,7 +104,7 @@ class Watch:
 
     async def _observe_due(self, lease: Lease[Watched]) -> None:
         try:
-            await self._observe(lease, ROUND_SECONDS)
+            await self._observe(lease, budgets.ROUND)
         except StoreUnavailable:
             pass  # the lease ends by itself, and the domain is still due
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
@@ -125,11 +124,11 @@ class Watch:
             return found
         lease = await self._watches.lease_one(fqdn, self._first * _FRESH if found else timedelta())
         if lease is not None:
-            await self._observe(lease, ROUND_SECONDS)
+            await self._observe(lease, budgets.ROUND)
         if (found := await self._watches.known(fqdn)) is None:
             # Somebody else observes it, perhaps another replica.
             found = await self._signals.wait(
-                fqdn, lambda: self._watches.known(fqdn), deadline.left(ROUND_SECONDS), _ASK_AGAIN_SECONDS
+                fqdn, lambda: self._watches.known(fqdn), deadline.left(budgets.ROUND), budgets.ASK_AGAIN
             )
         if found is None:
             raise StoreUnavailable("the delegation is being observed; ask again shortly")
@@ -143,7 +142,7 @@ class Watch:
             return await self._watches.lease_one(fqdn, timedelta())
 
         # Who observes it already may have begun before what this caller wants to be seen.
-        lease = await lease_it() or await self._signals.wait(fqdn, lease_it, seconds / 2, _LEASE_AGAIN_SECONDS)
+        lease = await lease_it() or await self._signals.wait(fqdn, lease_it, seconds / 2, budgets.LEASE_AGAIN)
         seconds = end - monotonic()
         if lease is not None:
             return await self._observe(lease, seconds)

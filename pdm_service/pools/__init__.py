@@ -1,1 +1,1 @@
-"""The pool domains: their zones at PowerDNS, their registration at the registrar."""
+"""The pool domains: their zones at PowerDNS (`zones`), their nameservers and DS at the registrar (`registration`)."""

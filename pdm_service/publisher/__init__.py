@@ -1,1 +1,5 @@
-"""DNS is made equal to what the store wants."""
+"""DNS is made equal to what the store wants.
+
+`publisher` leases a due row, observes, plans, applies and records; `parent_zones` gathers changes of one parent zone;
+`nameservers` asks the platform's own; `outcome` is the one way to wait for what comes of it.
+"""

@@ -21,10 +21,9 @@ from pdm_service.dns_client import NoAnswer
 from pdm_service.model.records import Nameserver, RRset
 from pdm_service.model.zone import ADDRESS_TYPES, Wanted, canonical_names
 from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.publisher import budgets
 
-QUERY_SECONDS = 1.0
 _TRIES = 2
-_RESOLVE_SECONDS = 2.0
 _REMEMBERED_SECONDS = 300.0
 _SHUNNED_SECONDS = 10.0
 
@@ -184,7 +183,7 @@ async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
     query = dns_client.question(name, rtype)
     for attempt in range(_TRIES):
         try:
-            reply = await dns_client.asked(query, server, QUERY_SECONDS)
+            reply = await dns_client.asked(query, server, budgets.QUERY)
         except NoAnswer:
             if attempt == _TRIES - 1:
                 raise
@@ -208,7 +207,7 @@ def ds_matches(answer: Answer, zone: str, ds: tuple[str, ...]) -> bool:
 async def _resolve(host: str, port: int = 53, *, name: str | None = None) -> list[Nameserver]:
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(_RESOLVE_SECONDS):
+        async with asyncio.timeout(budgets.RESOLVE):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError):
         return []

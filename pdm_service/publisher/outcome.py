@@ -5,10 +5,9 @@ from contextlib import suppress
 from pdm_service import deadline
 from pdm_service.errors import NotFound, StoreUnavailable
 from pdm_service.model.allocation import Allocation
+from pdm_service.publisher import budgets
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.signals import Signals
-
-_ASK_AGAIN_SECONDS = 1.0
 
 
 class Outcomes:
@@ -33,7 +32,7 @@ class Outcomes:
         self._signals.work.set()
         if not held.settled:
             with suppress(StoreUnavailable):
-                await self._signals.wait(held.fqdn, settled, deadline.left(seconds), _ASK_AGAIN_SECONDS)
+                await self._signals.wait(held.fqdn, settled, deadline.left(seconds), budgets.ASK_AGAIN)
         return latest
 
     async def now(self, held: Allocation) -> Allocation:

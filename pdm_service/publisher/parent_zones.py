@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pdm_service.model.allocation import Allocation
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
+from pdm_service.publisher import budgets
 from pdm_service.store.rows import Lease
 from pdm_service.store.worklist import Worklist
 
 _BATCH = 100
-_WRITER_SECONDS = 8.0
 
 
 class LeaseLost(Exception):
@@ -60,7 +60,7 @@ class ParentZone:
         while self._waiting:
             batch: list[_Change] = []
             try:
-                async with self._worklist.writer_of(self._zone, _WRITER_SECONDS) as writer:
+                async with self._worklist.writer_of(self._zone, budgets.WRITER) as writer:
                     # Taken only now: all that came while we waited for the lock travels along.
                     batch = self._take()
                     held = await writer.held([change.lease for change in batch])

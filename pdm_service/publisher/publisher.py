@@ -25,6 +25,7 @@ from pdm_service.powerdns import (
     Unavailable,
     ZoneExists,
 )
+from pdm_service.publisher import budgets
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
 from pdm_service.store.rows import Lease
@@ -39,8 +40,6 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS_AT_ONCE = 48
 """More than calls in flight to PowerDNS, so that changes of a parent gather into one."""
 _AUDITS_AT_ONCE = 4
-_SEEN_SECONDS = 2.0
-_PROBE_SECONDS = 1.0
 
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.3, max=10, jitter=1)
 _BACKOFF_REJECTED = tenacity.wait_exponential_jitter(multiplier=1, max=300, jitter=5)
@@ -129,7 +128,7 @@ class Publisher:
             await self._powerdns.alive()
         except Unavailable:
             self._lost = True
-            asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._signals.work.set)
+            asyncio.get_running_loop().call_later(budgets.PROBE, self._signals.work.set)
             return
         except PowerDnsError:
             pass  # it answers, whatever it says
@@ -324,7 +323,7 @@ class Publisher:
 
     async def _seen(self, check: Callable[[], Awaitable[None]], name: str) -> None:
         """Return once the nameservers answer as wanted; raises NotSeen if they don't within some seconds."""
-        end = monotonic() + _SEEN_SECONDS
+        end = monotonic() + budgets.SEEN
         pause = 0.0
         while True:
             try:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 3.5
 """The longest wait for an answer of PostgreSQL, a free connection included."""
+LEAST_SECONDS = 0.4
+"""What a statement gets of a request whose time is over: enough to record what was done, and to give up a lease."""
 
 _UNAVAILABLE = (
     OSError,
@@ -101,7 +103,7 @@ class Database:
     async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator["PoolConnectionProxy"]:
         """Lend a connection for at most `seconds`, or what the request has left; raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(deadline.left(seconds)):
+            async with asyncio.timeout(max(LEAST_SECONDS, deadline.left(seconds))):
                 connection = await self._pool.acquire()
                 try:
                     yield connection

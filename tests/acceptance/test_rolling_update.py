@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,13 @@ import pytest
 
 from pdm_service.dev.servers import Postgres, PowerDNS
 from pdm_service.store import migrate
+from tests import releases
 from tests.dns_view import records
 from tests.eventually import eventually
 from tests.patience import patient
+from tests.releases import HOUSE, PACKAGES, ROOT
 from tests.service import ADDRESS, Service, name
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("pdm_service", "adapters", "migrations")
 NEXT_MIGRATION = '''"""What a next release may do: expand."""
 
 from alembic import op
@@ -35,17 +34,9 @@ def upgrade() -> None:
 
 
 def release_before(directory: Path) -> Path:
-    """The code as it was before this schema's migration came; skips where the history is not there."""
+    """The code as it was before this schema's migration came."""
     (newest,) = (ROOT / "migrations" / "versions").glob(f"v{migrate.HEAD}_*.py")
-    added = git("log", "--format=%H", "--diff-filter=A", "--", str(newest.relative_to(ROOT))).split()
-    if not added or not git("rev-parse", "--verify", "--quiet", f"{added[-1]}^"):
-        pytest.skip("the repository's history does not reach to the release before this schema")
-    archive = directory / "before.tar"
-    git("archive", "--output", str(archive), f"{added[-1]}^", *PACKAGES)
-    made = directory / "before"
-    made.mkdir()
-    shutil.unpack_archive(archive, made, filter="data")
-    return made
+    return releases.before(directory, str(newest.relative_to(ROOT)))
 
 
 def next_release(directory: Path) -> Path:
@@ -60,10 +51,6 @@ def next_release(directory: Path) -> Path:
     text = NEXT_MIGRATION.format(revision=revision, before=before)
     (made / "migrations" / "versions" / f"v{revision}_next.py").write_text(text)
     return made
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout
 
 
 def schema_of(service: Service) -> str:
@@ -144,7 +131,7 @@ class Load:
         raise AssertionError(msg)
 
 
-@pytest.mark.parametrize("change", ["from the release before", "to the next release"])
+@pytest.mark.parametrize("change", ["from the release before", "from before the house", "to the next release"])
 def test_rolling_update(
     change: str,
     new_service: Callable[..., Service],
@@ -159,6 +146,8 @@ def test_rolling_update(
     own.mkdir()
     if change == "to the next release":
         old, new = {}, {"PYTHONPATH": str(next_release(own))}
+    elif change == "from before the house":
+        old, new = {"PYTHONPATH": str(releases.before(own, HOUSE))}, {}
     else:
         old, new = {"PYTHONPATH": str(release_before(own))}, {}
         # It begins with the schema of that time.
@@ -173,7 +162,8 @@ def test_rolling_update(
     try:
         load.goes_on()
         third = new_service(**new).start()
-        assert schema_of(first) < schema_of(third)
+        assert (schema_of(first) == schema_of(third)) is (change == "from before the house")
+        assert schema_of(first) <= schema_of(third)
         assert first.is_ready()
         assert second.is_ready()
         load.at(first, second, third)
@@ -184,7 +174,7 @@ def test_rolling_update(
         load.at(third, fourth)
         assert second.stop() == 0
         load.goes_on()
-        if change == "to the next release":
+        if change != "from the release before":
             # And back: a replica of before starts on the schema that came after it.
             fifth = new_service(**old).start()
             load.at(fourth, fifth)

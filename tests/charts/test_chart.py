@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adapters.all import ALL
 from tests.charts.rendered import HELMS, ROOT, helm, needs_helm, one, problems, render
 from tests.observability.test_files import ALERTS
 
@@ -74,7 +75,12 @@ def test_wrong_values_are_refused(version: str, settings: list[str], told: str) 
 
 def test_environment_is_of_settings_that_exist() -> None:
     """The program, or its driver of PostgreSQL, knows each variable that the chart sets."""
-    known = set(re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings.py").read_text()))
+    known = set(
+        re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings" / "settings.py").read_text())
+    )
+    known |= {
+        f"PDM_REGISTRAR_{name.upper()}_{option}" for name, entry in ALL.items() for option in ("URL", *entry.options)
+    }
     driver = {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLROOTCERT"}
     (container,) = one(rendered(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
     found = {entry["name"] for entry in container["env"]}

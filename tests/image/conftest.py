@@ -118,7 +118,8 @@ def image(podman: Podman) -> str:
     base = podman.directory / "base.tar"
     podman.run(
         "mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=python3-venv,ca-certificates",
-        "bookworm", base, seconds=300,
+        # As the official bases are: without bytecode.
+        '--customize-hook=find "$1/usr/lib" -name "*.pyc" -delete', "bookworm", base, seconds=300,
     )  # fmt: skip
     podman("import", "--change=ENV PATH=/usr/local/bin:/usr/bin:/bin", base, "localhost/base")
     arguments = {"PYTHON_IMAGE": "localhost/base", **LABELS}

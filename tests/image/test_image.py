@@ -161,6 +161,14 @@ def test_image_is_the_program(podman: Podman, image: str) -> None:
     assert podman("run", "--rm", *podman.confined, image, "--help").startswith("Usage: pdm")
 
 
+def test_image_compiles_nothing_when_it_starts(podman: Podman, image: str) -> None:
+    """What `pdm serve` loads is there as bytecode, Python's own library included, for the root cannot be written to."""
+    command = ["--entrypoint=python3", image, "-v", "-m", "pdm_service", "serve", "--help"]
+    loaded = re.findall(r"code object from '(.+)'", podman("run", "--rm", *podman.confined, *command, check=False))
+    assert len(loaded) > 500
+    assert [file for file in loaded if not file.endswith(".pyc")] == []
+
+
 def test_image_is_not_open_by_itself(podman: Podman, image: str) -> None:
     """Without a file of callers it listens to nobody else, in a container as elsewhere."""
     answer = podman("run", "--rm", *podman.confined, "--env=PDM_HOST=0.0.0.0", image, check=False)

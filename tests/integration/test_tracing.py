@@ -75,5 +75,5 @@ def test_spans_of_a_names_life(new_service: Callable[..., Service], collector: C
 
 def test_nothing_is_loaded_without_the_setting() -> None:
     """Without the setting the library for traces is not even loaded."""
-    program = "import sys, pdm_service.app as a; a.Tracing(None).close(); sys.exit('opentelemetry' in sys.modules)"
+    program = "import sys, pdm_service.app, pdm_service.telemetry.tracing as t; t.Tracing(None).close(); sys.exit('opentelemetry' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters import base
-from adapters.all import NAMES, OVH_ENDPOINTS, registrars
+from adapters.all import NAMES, defaults, registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
 from pdm_service.errors import InvalidFormat, RegistrarFailure
@@ -33,7 +33,7 @@ def test_failures_and_codes() -> None:
 
 def test_document_of_the_registrars() -> None:
     """The document has each registrar's name, title, token form and address, and says which DS can be set."""
-    adapters = registrars(Http, {}, OVH_ENDPOINTS[0], None)
+    adapters = registrars(Http, {}, defaults())
     assert tuple(adapters) == NAMES
     for name, adapter in adapters.items():
         about = adapter.about

@@ -18,8 +18,10 @@ from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 # Debian has no machine without the first ones; the others are used only where they are.
-ALWAYS_THERE = {"sh", "/bin/sh", "sleep", "test", "unshare", "setpriv"}
+ALWAYS_THERE = {"sh", "/bin/sh", "sleep", "test", "unshare", "nsenter", "setpriv"}
 OPTIONAL = {"pg_config", "tofu", "terraform"}
+# Where a machine has no such program, that of PostgreSQL's wheel serves.
+FROM_WHEEL = {"image": {"psql"}}
 # What is run for a need; what that imports of this repository counts as well.
 CODE = {
     "demo": ["pdm_service/dev/demo.py"],
@@ -78,26 +80,24 @@ def code(*roots: str) -> dict[Path, ast.AST]:
 
 
 def commands(tree: ast.AST) -> Iterator[str]:
-    """Words that begin a list, and words that are looked for as programs."""
+    """Words that begin a list, that are looked for as programs, or that a file names as its PROGRAMS."""
+    found: list[ast.expr] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.List) and len(node.elts) > 1:
-            first = node.elts[0]
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {
-            "which",
-            "find_program",
-        }:
-            first = node.args[0]
-        else:
-            continue
-        if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            yield first.value
+        match node:
+            case ast.List(elts=[first, _, *_]):
+                found.append(first)
+            case ast.Call(func=ast.Name(id="find_program") | ast.Attribute(attr="which"), args=[first, *_]):
+                found.append(first)
+            case ast.Assign(targets=[ast.Name(id="PROGRAMS")], value=ast.Tuple(elts=all_of_them)):
+                found += all_of_them
+    yield from (one.value for one in found if isinstance(one, ast.Constant) and isinstance(one.value, str))
 
 
 @pytest.mark.parametrize("need", CODE)
 def test_programs_that_the_code_starts_are_installed(need: str, tmp_path: Path) -> None:
     """Each program of this machine that the code of a need names as a command is one that the need installs."""
     named = {word for tree in code(*CODE[need]).values() for word in commands(tree) if shutil.which(word)}
-    assert named - programs(need, tmp_path) - ALWAYS_THERE - OPTIONAL == set()
+    assert named - programs(need, tmp_path) - ALWAYS_THERE - OPTIONAL - FROM_WHEEL.get(need, set()) == set()
 
 
 def test_the_stack_has_its_servers(tmp_path: Path) -> None:
@@ -156,6 +156,6 @@ def test_an_interrupted_step_leaves_nothing(tmp_path: Path) -> None:
     pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
     running.send_signal(signal.SIGTERM)
     told, _ = running.communicate(timeout=20)
-    assert (running.returncode, told) == (130, "setup: doing it\nsetup: stopping\n")
+    assert (running.returncode, told) == (130, "setup: doing it\nsetup: stopping what is under way\n")
     assert not Path(f"/proc/{pid}").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
