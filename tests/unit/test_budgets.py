@@ -7,12 +7,12 @@ import pytest
 from pdm_service import client, deadline
 from pdm_service.allocator import budgets as verbs
 from pdm_service.api import edge
-from pdm_service.byo import budgets, old_zone
+from pdm_service.byo import budgets
 from pdm_service.delegations import prober
 from pdm_service.publisher import outcome
 from pdm_service.registrars import _LOOK_SECONDS, _VALIDATE_SECONDS, SET_SECONDS
 from pdm_service.store import watches
-from pdm_service.store.database import DEADLINE_SECONDS
+from pdm_service.store.database import DEADLINE_SECONDS, LEAST_SECONDS
 
 CLIENTS_GIVE_UP = 15.0
 ANSWER, REFUSE, CUT = deadline.ANSWER_SECONDS, deadline.REFUSE_SECONDS, edge._CUT_SECONDS
@@ -21,6 +21,12 @@ SURVEY_REST = budgets.SURVEY * (1 - budgets.OBSERVE_SHARE)
 
 IN_ORDER = {
     "a request ends by itself, else it is called off, both before its client gives up": (ANSWER, CUT, CLIENTS_GIVE_UP),
+    "whatever is called off is called off in time, by a timer that looks now and then": (
+        CUT + edge._SWEEP_SECONDS, CLIENTS_GIVE_UP,
+    ),
+    "a statement that begins when the request's time is over has its least, also the next": (
+        ANSWER + LEAST_SECONDS, ANSWER + 2 * LEAST_SECONDS, CUT + edge._SWEEP_SECONDS,
+    ),
     "our own client waits for longer than the service takes": (CUT, client.CALL_SECONDS),
     "a name that was not stored is refused within five seconds, after one statement that took its most": (
         DEADLINE_SECONDS, REFUSE, 5.0,
@@ -70,7 +76,7 @@ FIT = {
     "a release of a customer's domain: observed, its DS taken away": ([budgets.OBSERVE, WRITE_MOST], ANSWER),
     "a release by force: observed, then the whole wait for DNS": ([budgets.OBSERVE, budgets.SERVE], ANSWER),
     "a pre-flight with a try of a transfer, and the statement of its verdict": (
-        [budgets.SURVEY, old_zone._TRANSFER_SECONDS, DEADLINE_SECONDS], ANSWER,
+        [budgets.SURVEY, budgets.TRANSFER, DEADLINE_SECONDS], ANSWER,
     ),
     "a registrar's token is tested, and a survey still has its least": ([_VALIDATE_SECONDS, 2.0], budgets.ANSWER),
     "an observation on demand, and the statement that records it": ([prober.ROUND_SECONDS, DEADLINE_SECONDS], ANSWER),
@@ -88,6 +94,4 @@ def test_what_does_not_fit_is_shortened() -> None:
     """Two statements at their most and the wait for DNS are longer than a request: its deadline shortens the wait,
     which still is longer than a publisher needs."""
     assert 2 * DEADLINE_SECONDS + verbs.OUTCOME > ANSWER
-    with deadline.running():
-        assert deadline.left(verbs.OUTCOME) == verbs.OUTCOME
     assert ANSWER - 2 * DEADLINE_SECONDS >= budgets.PUBLISH

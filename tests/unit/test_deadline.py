@@ -1,12 +1,26 @@
 """The deadline of a request: what a step may take is the least of its own time and what the request has left."""
 
 import asyncio
+from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic
 
 import pytest
 
 from pdm_service import deadline
-from pdm_service.deadline import ANSWER_SECONDS, REFUSE_SECONDS, left, running
+from pdm_service.deadline import ANSWER_SECONDS, REFUSE_SECONDS, begin, left
+
+
+def request(step: Callable[[], float], age: float = 0) -> float:
+    """What a step finds in a request that began so many seconds ago."""
+
+    def run() -> float:
+        begin()
+        if age:
+            deadline._started.set(monotonic() - age)
+        return step()
+
+    return copy_context().run(run)
 
 
 def test_work_in_the_background_has_none() -> None:
@@ -16,16 +30,13 @@ def test_work_in_the_background_has_none() -> None:
 
 def test_a_step_has_its_own_time() -> None:
     """In a request a step that fits in has its own time."""
-    with running():
-        assert left(3) == 3
+    assert request(lambda: left(3)) == 3
 
 
 def test_no_step_has_more_than_the_request() -> None:
     """A step that takes longer than the request may ends with it."""
-    with running():
-        assert ANSWER_SECONDS - 1 < left(1000) <= ANSWER_SECONDS
-        assert REFUSE_SECONDS - 1 < left(1000, of=REFUSE_SECONDS) <= REFUSE_SECONDS
-    assert left(1000) == 1000
+    assert ANSWER_SECONDS - 1 < request(lambda: left(1000)) <= ANSWER_SECONDS
+    assert REFUSE_SECONDS - 1 < request(lambda: left(1000, of=REFUSE_SECONDS)) <= REFUSE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -37,39 +48,32 @@ def test_no_step_has_more_than_the_request() -> None:
 )  # fmt: skip
 def test_what_is_left(age: float, of: float, expected: float) -> None:
     """What is left shrinks with the request's age, of its whole time or of a part; once over it is less than nothing."""
-    with running():
-        deadline._started.set(monotonic() - age)
-        assert left(1000, of=of) == pytest.approx(expected, abs=0.5)
+    assert request(lambda: left(1000, of=of), age) == pytest.approx(expected, abs=0.5)
 
 
-def test_nested() -> None:
-    """A request within another, as a test client makes it, has its own time; afterwards the outer one goes on."""
-    with running():
-        deadline._started.set(monotonic() - 10)
-        with running():
-            assert left(1000) > ANSWER_SECONDS - 1
-        assert left(1000) < ANSWER_SECONDS - 9
+def test_the_next_request_has_its_own() -> None:
+    """A request that begins in the task of an earlier one, as on a connection that is kept, begins anew."""
 
+    def both() -> float:
+        begin()
+        return left(1000)
 
-def test_it_ends_with_an_exception() -> None:
-    """A request that fails leaves no deadline to the next one."""
-    with pytest.raises(KeyError), running():
-        raise KeyError
-    assert left(1000) == 1000
+    assert request(both, 10) > ANSWER_SECONDS - 1
 
 
 async def test_requests_at_once_have_one_each() -> None:
-    """A task that is started by a request has its deadline; requests beside it have their own."""
+    """A task that is started by a request has its deadline; requests beside it have their own, and others none."""
 
-    async def request(age: float) -> float:
-        with running():
-            deadline._started.set(monotonic() - age)
-            return await asyncio.create_task(step())
+    async def serving(age: float) -> float:
+        begin()
+        deadline._started.set(monotonic() - age)
+        return await asyncio.create_task(step())
 
     async def step() -> float:
         await asyncio.sleep(0)
         return left(1000)
 
-    old, young = await asyncio.gather(request(10), request(0))
+    old, young, none = await asyncio.gather(serving(10), serving(0), step())
     assert old == pytest.approx(ANSWER_SECONDS - 10, abs=0.5)
     assert young == pytest.approx(ANSWER_SECONDS, abs=0.5)
+    assert none == left(1000) == 1000
