@@ -176,7 +176,7 @@ CREATE INDEX allocations_skeleton ON allocations (skeleton, pool_domain) WHERE p
 --
 -- Inserted by: worklist, when DNS has forgotten the name (not where PDM_QUARANTINE is 0).
 -- Changed by:  worklist, when the same name is released again.
--- Deleted by:  allocations (housekeeping), when `until` has passed; an operator, by hand, to end it sooner.
+-- Deleted by:  availability (housekeeping), when `until` has passed; an operator, by hand, to end it sooner.
 CREATE TABLE quarantine (
     fqdn        text COLLATE "C" NOT NULL,            -- the name
     pool_domain text        NOT NULL,                 -- the domain that it lies under

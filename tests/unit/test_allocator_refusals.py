@@ -1,11 +1,20 @@
-"""Allocations: which refusal a verb meets, by state, token and values."""
+"""Refusals of the verbs: which one a caller meets, by state, token and values."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from pdm_service.allocator.refusals import refused_commit, refused_hold
+from pdm_service.allocator.refusals import (
+    changed_hands,
+    kept,
+    no_allocation,
+    refused_commit,
+    refused_hold,
+    several_claims,
+    taken,
+    wrong_token,
+)
 from pdm_service.errors import (
     AlreadyActive,
     Conflict,
@@ -103,11 +112,27 @@ def test_states_all_covered() -> None:
     assert set(State) == {RESERVED, ACTIVE, RELEASING}
 
 
+def test_taken_names_the_state() -> None:
+    """Who cannot have a name hears which name, and what it is that holds it: each state has its own sentence."""
+    sentences = {taken("acme.omani.works", one) for one in State}
+    assert len(sentences) == len(State)
+    assert all(sentence.startswith("acme.omani.works ") for sentence in sentences)
+
+
 @pytest.mark.parametrize(
-    ("dns", "expected"),
-    [(DnsState.NONE, True), (DnsState.PUBLISHED, True), (DnsState.PENDING, False), (DnsState.REMOVING, False)],
-)
-def test_settled_by_dns_state(dns: DnsState, expected: bool) -> None:
-    """An allocation is settled when DNS has what its state wants."""
-    assert expected is allocation(dns=dns).settled
-    assert len(DnsState) == 4
+    ("refusal", "code"),
+    [
+        (wrong_token("acme.omani.works"), "token-mismatch"), (no_allocation("acme.omani.works"), "not-found"),
+        (several_claims("acme.omani.works", 3), "conflict"), (changed_hands("acme.omani.works"), "conflict"),
+    ],
+)  # fmt: skip
+def test_other_refusals(refusal: PdmError, code: str) -> None:
+    """Each refusal has the code of the contract, and names the name that it is about."""
+    assert refusal.code == code
+    assert "acme.omani.works" in refusal.detail
+    assert "acme.omani.works" in kept("acme.omani.works")
+
+
+def test_several_claims_are_counted() -> None:
+    """Who does not say which claim they mean hears how many there are."""
+    assert "3" in several_claims("acme.omani.works", 3).detail
