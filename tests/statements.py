@@ -10,7 +10,7 @@ def texts(code: str) -> Iterator[str]:
     joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     parts = {id(part) for one in joined for part in one.values}
     for one in joined:
-        yield "".join(part.value if isinstance(part, ast.Constant) else "" for part in one.values)
+        yield "{}".join(part.value for part in one.values if isinstance(part, ast.Constant))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             yield node.value

@@ -8,8 +8,8 @@ from pdm_service import client, deadline
 from pdm_service.allocator import budgets as verbs
 from pdm_service.api import edge
 from pdm_service.byo import budgets
-from pdm_service.delegations import prober
-from pdm_service.publisher import outcome
+from pdm_service.delegations import budgets as observing
+from pdm_service.publisher import budgets as publishing
 from pdm_service.registrars import _LOOK_SECONDS, _VALIDATE_SECONDS, SET_SECONDS
 from pdm_service.store import watches
 from pdm_service.store.database import DEADLINE_SECONDS, LEAST_SECONDS
@@ -43,11 +43,11 @@ IN_ORDER = {
     "and so of a change": (0, WRITE_LEAST, WRITE_MOST),
     "a survey leaves the old zone a part of its time": (0, SURVEY_REST, budgets.SURVEY),
     "who sets nameservers alone looks at them first": (_LOOK_SECONDS, SET_SECONDS, ANSWER),
-    "an outcome is asked for more than once while it is waited for": (outcome._ASK_AGAIN_SECONDS, budgets.PUBLISH),
+    "an outcome is asked for more than once while it is waited for": (publishing.ASK_AGAIN, budgets.PUBLISH),
     "an observation in the background, and the statement that records it, end before its lease does": (
-        prober.ROUND_SECONDS + DEADLINE_SECONDS, watches._LEASE.total_seconds(),
+        observing.ROUND + DEADLINE_SECONDS, watches._LEASE.total_seconds(),
     ),
-    "an observation for a caller is no longer than one in the background": (budgets.OBSERVE, prober.ROUND_SECONDS),
+    "an observation for a caller is no longer than one in the background": (budgets.OBSERVE, observing.ROUND),
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ FIT = {
         [budgets.SURVEY, budgets.TRANSFER, DEADLINE_SECONDS], ANSWER,
     ),
     "a registrar's token is tested, and a survey still has its least": ([_VALIDATE_SECONDS, 2.0], budgets.ANSWER),
-    "an observation on demand, and the statement that records it": ([prober.ROUND_SECONDS, DEADLINE_SECONDS], ANSWER),
+    "an observation on demand, and the statement that records it": ([observing.ROUND, DEADLINE_SECONDS], ANSWER),
 }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """Who writes which table: each module of the store its own and the audit trail; what else it writes has a reason."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.statements import texts
 
 ROOT = Path(__file__).parents[2]
 MODULES = {path.stem: path for path in (ROOT / "pdm_service" / "store").glob("*.py")}
@@ -35,17 +36,6 @@ BEYOND = {
 WRITES = re.compile(r"\b(INSERT)\s+INTO\s+(\w+)|(?<!DO )(?<!FOR )\b(UPDATE)\s+(\w+)|\b(DELETE)\s+FROM\s+(\w+)")
 
 
-def texts(source: str) -> list[str]:
-    """All strings of a module; what an f-string puts in is left out."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.JoinedStr):
-            found.append("{}".join(part.value for part in node.values if isinstance(part, ast.Constant)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node.value)
-    return found
-
-
 def written(source: str) -> set[tuple[str, str]]:
     """Which verbs of SQL a module has, and for which tables."""
     found = (match.groups() for text in texts(source) for match in WRITES.finditer(text))
@@ -74,6 +64,17 @@ def test_each_module_writes_its_own_table() -> None:
 def test_the_trail_is_never_changed() -> None:
     """Entries are appended, and in time forgotten by the trail itself; no statement changes one."""
     assert {write for write in ALL if write[2] == "events" and write[1] != "INSERT"} == {("events", "DELETE", "events")}
+
+
+def test_no_statement_stands_outside_the_store() -> None:
+    """Nobody else speaks SQL, but for the development servers."""
+    statement = re.compile(r"\s*(?:SELECT\s|INSERT INTO\s|UPDATE\s+\w+\s+SET\s|DELETE FROM\s|WITH\s+\w+\s+AS\s)")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pdm_service").rglob("*.py")
+        if path.parent.name not in {"store", "dev"} and any(map(statement.match, texts(path.read_text("utf-8"))))
+    }
+    assert found == set()
 
 
 def test_only_the_store_writes() -> None:
