@@ -18,7 +18,7 @@ from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 # Debian has no machine without the first ones; the others are used only where they are.
-ALWAYS_THERE = {"sh", "/bin/sh", "sleep", "test", "unshare", "nsenter", "setpriv"}
+ALWAYS_THERE = {"env", "sh", "/bin/sh", "sleep", "test", "unshare", "nsenter", "setpriv"}
 OPTIONAL = {"pg_config", "tofu", "terraform"}
 # Where a machine has no such program, that of PostgreSQL's wheel serves.
 FROM_WHEEL = {"image": {"psql"}}
