@@ -103,9 +103,10 @@ class Service:
         asyncio.run(run())
 
     def told(self) -> tuple[str, str]:
-        """What a failed test tells of it: its exit code, and the end of its log."""
+        """What a failed test tells of it: its exit code, and the end of its log without the test's own questions."""
         ended = self.process.poll() if self.process else None
-        return f"{self.log}, exit code {ended}", self.log.read_text()[-3000:] if self.log.exists() else ""
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        return f"{self.log}, exit code {ended}", "".join(line for line in lines if '"method":"GET"' not in line)[-6000:]
 
     def lines(self) -> list[dict[str, Any]]:
         """The log so far, one object a line."""

@@ -100,15 +100,18 @@ class PoolZones:
         hosts = tuple(f"{nameserver}." for nameserver in self._nameservers)
         apex = RRset(name=name, type="NS", ttl=zone.TTL_SECONDS, contents=hosts)
         glue, problems = await self._addresses_within(name)
+        rrsets = (zone.soa(name, hosts[0]), apex, *glue)
+        changed = []
         seen = await self._powerdns.zone(name, rrset=name)
-        if seen is not None and not seen.rrsets and await self._is_half_made(name):
-            await self._powerdns.delete_zone(name)
-            seen = None
+        if seen is not None and all(rrset.type != "SOA" for rrset in seen.sets()):
+            # A creation that was cut off: the server does not serve the zone, and can set nothing of it, before.
+            await self._powerdns.patch(name, rrsets)
+            changed.append("completed")
+            seen = await self._powerdns.zone(name, rrset=name)
         if seen is None:
-            rrsets = (zone.soa(name, hosts[0]), apex, *glue)
             await self._powerdns.create_zone(name, zone.POOL_SETTINGS, rrsets)
             return ["created"], problems
-        changed = await self._adjust(name, seen)
+        changed += await self._adjust(name, seen)
         present = {rrset.type: rrset for rrset in seen.sets()}
         if not apex.same(msgspec.structs.replace(present["NS"], ttl=apex.ttl) if "NS" in present else None):
             problems.append("the zone's NS RRset is not the platform's nameservers")
@@ -129,16 +132,13 @@ class PoolZones:
             # Last: it is also the mark that the steps before it are done.
             await self._powerdns.change_settings(name, {"api_rectify": False})
             changed.append("settings")
-        soa = next((rrset for rrset in seen.sets() if rrset.type == "SOA"), None)
-        if soa is None or int(soa.contents[0].split()[6]) > zone.MAX_POOL_NEGATIVE_TTL_SECONDS:
-            await self._powerdns.patch(name, [_with_short_minimum(name, soa, self._nameservers[0])])
-            changed.append("soa")
+        for soa in (rrset for rrset in seen.sets() if rrset.type == "SOA"):
+            words = soa.contents[0].split()
+            if int(words[6]) > zone.MAX_POOL_NEGATIVE_TTL_SECONDS:
+                content = " ".join([*words[:6], str(zone.NEGATIVE_TTL_SECONDS)])
+                await self._powerdns.patch(name, [msgspec.structs.replace(soa, contents=(content,))])
+                changed.append("soa")
         return changed
-
-    async def _is_half_made(self, name: str) -> bool:
-        """Tell whether a zone holds nothing at all: what a creation leaves that was cut off."""
-        seen = await self._powerdns.zone(name)
-        return seen is not None and not seen.rrsets and not await self._powerdns.ds(name)
 
     async def _addresses_within(self, name: str) -> tuple[list[RRset], list[str]]:
         """Return address RRsets for nameservers that lie in the zone itself, and whose are unknown."""
@@ -197,12 +197,3 @@ class PoolZones:
             self._metrics.drift()
             self._signals.work.set()
             logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})
-
-
-def _with_short_minimum(name: str, soa: RRset | None, primary: str) -> RRset:
-    """Return the SOA with a negative TTL that is not too long; everything else in it stays."""
-    if soa is None:
-        return zone.soa(name, f"{primary}.")
-    words = soa.contents[0].split()
-    content = " ".join([*words[:6], str(zone.NEGATIVE_TTL_SECONDS)])
-    return msgspec.structs.replace(soa, contents=(content,))

@@ -200,6 +200,27 @@ def test_an_existing_pool_zone_is_brought_in_shape(
     assert int(records(powerdns.dns_port, pool, "SOA")[0].split()[6]) <= 300
 
 
+@pytest.mark.parametrize("delegated", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_pool_zone_whose_creation_was_cut_off_is_completed(
+    new_service: Callable[..., Service], api: Api, powerdns: PowerDNS, pool: str, *, signed: bool, delegated: bool
+) -> None:
+    """A pool zone without an SOA becomes whole, also when a delegation was written into it already."""
+    api.create(pool, nameservers=[], dnssec=signed)
+    api.patch(pool, rrset(pool, "SOA"))
+    label = name()
+    if delegated:
+        api.patch(pool, rrset(f"{label}.{pool}", "NS", *(f"{one}." for one in NAMESERVERS), ttl=300))
+    service = new_service().start()
+    service.publish(label)
+    eventually(service.pools_ready)
+    assert records(powerdns.dns_port, pool, "NS") == [f"{one}." for one in NAMESERVERS]
+    assert len(records(powerdns.dns_port, pool, "SOA")) == 1
+    assert records(powerdns.dns_port, f"{label}.{pool}", "A") == [ADDRESS]
+    assert api.metadata(pool) == zone_rules.POOL_METADATA
+    assert service.client.get("/v1/pools").json()["pools"][0].get("problems", []) == []
+
+
 def test_a_signed_pool_zone_keeps_its_keys(new_service: Callable[..., Service], api: Api, pool: str) -> None:
     """A pool zone signed before, with plain NSEC, keeps its keys when its denials change."""
     api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS], dnssec=True)
