@@ -8,7 +8,7 @@ from time import monotonic
 import msgspec
 
 from bench import check, growth, process, publish, reserve, watch
-from bench.measure import QUICK, Effort, progress, table
+from bench.measure import QUICK, SMOKE, Effort, progress, table
 from bench.stack import started
 
 MEASUREMENTS = {
@@ -27,11 +27,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(MEASUREMENTS)}; all by default")
     parser.add_argument("--runs", type=int, help="how often each measurement is repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller runs, for a first look")
+    parser.add_argument("--smoke", action="store_true", help="as little as can be, to see that it works")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bound is missed")
     asked = parser.parse_args()
     if unknown := set(asked.names) - MEASUREMENTS.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}")
-    effort = QUICK if asked.quick else Effort()
+    effort = SMOKE if asked.smoke else QUICK if asked.quick else Effort()
     if asked.runs:
         effort = msgspec.structs.replace(effort, runs=asked.runs)
     start = monotonic()

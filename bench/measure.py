@@ -20,9 +20,14 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """Allocations in the database when names are checked."""
     delegations: int = 20_000
     """Delegations in the big parent zone."""
+    watched: int = 200
+    """Customers' domains whose delegations are observed."""
+    window: float = 30.0
+    """Seconds for which that is counted."""
 
 
 QUICK = Effort(runs=2, slices=2, pairs=10, burst=64, filled=20_000, delegations=5_000)
+SMOKE = Effort(runs=1, slices=1, pairs=2, burst=4, filled=100, delegations=50, watched=5, window=16)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

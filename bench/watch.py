@@ -1,4 +1,4 @@
-"""What it costs to watch 200 delegations that wait for their customers, at the default pace of the first minute."""
+"""What it costs to watch delegations that wait for their customers, at the default pace of the first minute."""
 
 import re
 import time
@@ -12,17 +12,14 @@ from bench.stack import Program, Stack
 from pdm_service.dev.servers import wait_until
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, Tree, Zones, rr
 
-_DOMAINS = 200
-_WINDOW_SECONDS = 30.0
-
 
 def measure(stack: Stack, effort: Effort) -> list[Line]:
-    """Count questions and processor time over half a minute, on a DNS tree of real servers."""
+    """Count questions and processor time, on a DNS tree of real servers."""
     tree = Tree(stack.directory, stack.postgres)
     rates, loads, sizes = [], [], []
     try:
         tree.start()
-        domains = [f"w{number}.{TLD}" for number in range(_DOMAINS)]
+        domains = [f"w{number}.{TLD}" for number in range(effort.watched)]
         for server in tree.tlds:
             delegations = [rr(one, "NS", *(f"{name}." for name in OLD_NAMES), ttl=2) for one in domains]
             Zones(server).patch(TLD, delegations)
@@ -32,19 +29,19 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
             with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
                 for one in domains:
                     client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
-                if not wait_until(partial(_all_looked_at, program), 60):
+                if not wait_until(partial(_all_looked_at, program, effort.watched), 60):
                     raise RuntimeError("not all domains were looked at")
                 before, cpu, looks = _counted(program, "queries"), program.cpu_seconds(), _counted(program, "looks")
-                time.sleep(_WINDOW_SECONDS)
+                time.sleep(effort.window)
                 asked = _counted(program, "queries") - before
-                rates.append(asked / _WINDOW_SECONDS)
-                loads.append(100 * (program.cpu_seconds() - cpu) / _WINDOW_SECONDS)
+                rates.append(asked / effort.window)
+                loads.append(100 * (program.cpu_seconds() - cpu) / effort.window)
                 sizes.append(asked / (_counted(program, "looks") - looks))
     finally:
         tree.stop()
-    note = f"{_DOMAINS} domains, each looked at every 15 s; after an hour it is every 15 minutes, after a day hourly"
+    note = f"{effort.watched} domains, observed every 15 s; after an hour it is every 15 minutes, after a day hourly"
     return [
-        Line(what="watch 200 domains, first minute", unit="queries/s", ours=rates, bound=None, note=note),
+        Line(what=f"watch {effort.watched} domains, first minute", unit="queries/s", ours=rates, bound=None, note=note),
         Line(what="  a look", unit="queries", ours=sizes, bound=200),
         Line(what="  processor", unit="% of a core", ours=loads, bound=100),
     ]
@@ -61,8 +58,8 @@ def _settings(tree: Tree) -> dict[str, str]:
     }
 
 
-def _all_looked_at(program: Program) -> bool:
-    return _counted(program, "looks") >= _DOMAINS
+def _all_looked_at(program: Program, domains: int) -> bool:
+    return _counted(program, "looks") >= domains
 
 
 def _counted(program: Program, what: str) -> float:

@@ -27,7 +27,7 @@ CODE = {
     "demo": ["pdm_service/dev/demo.py"],
     "dev": ["pdm_service/dev/run.py"],
     "bench": ["bench"],
-    "service": ["tests/acceptance", "tests/api", "tests/commands", "tests/dev", "tests/integration"],
+    "service": ["bench", "tests/acceptance", "tests/api", "tests/commands", "tests/dev", "tests/integration"],
     "byo": ["tests/byo"],
     "charts": ["tests/charts"],
     "image": ["tests/image"],
