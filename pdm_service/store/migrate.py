@@ -72,6 +72,7 @@ async def _migrate(database_url: str) -> tuple[str | None, str | None]:
     # Here and below, not above: nearly every start finds the schema as it should be, and these libraries are
     # a third of the processor time of a start.
     from sqlalchemy import text  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
@@ -86,6 +87,9 @@ async def _migrate(database_url: str) -> tuple[str | None, str | None]:
             await connection.commit()
             async with asyncio.timeout(_LOCK_TIMEOUT_SECONDS * 10):
                 return await connection.run_sync(_upgrade)
+    except DBAPIError as error:
+        # The driver's own error is what `migrate` tells apart.
+        raise (error.orig and error.orig.__cause__) or error from None
     finally:
         await engine.dispose()
 

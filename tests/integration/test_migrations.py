@@ -6,6 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import get_args
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -42,6 +43,40 @@ def test_migrate_by_many_at_once_runs_each_step_once(empty: str) -> None:
     assert [process.returncode for process in started] == [0] * REPLICAS, logs
     assert sum('"before":null' in log for log in logs) == 1
     assert asyncio.run(migrate.migrate(empty)) == (migrate.HEAD, migrate.HEAD)
+
+
+async def test_a_refusal_is_told_in_one_line(empty: str) -> None:
+    """A user who may make no tables gets PostgreSQL's reason, without a traceback and without a password."""
+    user, password = f"poor_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    owner = await asyncpg.connect(empty)
+    await owner.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    url = urlsplit(empty)
+    environment = {
+        "PDM_DATABASE_URL": url._replace(netloc=f"{user}:{password}@{url.hostname}:{url.port}").geturl(),
+        "PDM_PDNS_BASE_URL": "http://127.0.0.1:9",
+        "PDM_PDNS_API_KEY": "k",
+    }
+    refused = await asyncio.create_subprocess_exec(PDM, "migrate", env=environment, stderr=subprocess.PIPE)
+    async with asyncio.timeout(patient(30)):
+        _, said = await refused.communicate()
+    await owner.execute(f"DROP ROLE {user}")
+    await owner.close()
+    assert (refused.returncode, said.decode()) == (1, "the database refuses: permission denied for schema public\n")
+
+
+async def test_a_migration_that_loses_its_connection_may_be_tried_again(empty: str) -> None:
+    """A database that goes away amid a migration is one that cannot be reached, not a defect."""
+    holder = await asyncpg.connect(empty)
+    await holder.execute("SELECT pg_advisory_lock($1)", migrate._LOCK)
+    migrating = asyncio.create_task(migrate.migrate(empty))
+    end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
+    async with asyncio.timeout(patient(10)):
+        while not await holder.fetchval(end, migrate._LOCK):
+            assert not migrating.done()
+            await asyncio.sleep(0.01)
+    with pytest.raises(migrate.DatabaseAway):
+        await migrating
+    await holder.close()
 
 
 async def test_migrate_waits_for_another_replicas_lock(empty: str) -> None:
