@@ -14,9 +14,11 @@ REFUSE_SECONDS = 4.5
 _started: ContextVar[float | None] = ContextVar("started", default=None)
 
 
-def begin() -> None:
-    """Have what the running task does from now on be one request."""
-    _started.set(monotonic())
+def begin() -> float:
+    """Have what the running task does from now on be one request; return the time, of the monotonic clock."""
+    now = monotonic()
+    _started.set(now)
+    return now
 
 
 def left(most: float, of: float = ANSWER_SECONDS) -> float:

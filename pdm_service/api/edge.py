@@ -3,7 +3,7 @@
 import asyncio
 import re
 from random import getrandbits
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
@@ -56,9 +56,8 @@ class Edge:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
-        start = perf_counter()
-        deadline.begin()
-        request = self._overdue.add()
+        start = deadline.begin()
+        request = self._overdue.add(start)
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         logs.request_id.set(request_id)
@@ -92,7 +91,7 @@ class Edge:
             self._overdue.remove(request)
             # Only routes that exist: a label made of what strangers type would grow without bound.
             route = scope.get("path_template") or "none"
-            seconds = perf_counter() - start
+            seconds = monotonic() - start
             method = scope["method"]
             self._metrics.request(method if route != "none" else "none", route, status or 500, seconds)
             self._log.request(request_id, method, scope["path"], status or 500, seconds)
@@ -107,13 +106,13 @@ class _Overdue:
         self._called_off: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self) -> asyncio.Task[Any]:
+    def add(self, now: float) -> asyncio.Task[Any]:
         """Let the running task, which serves one request, run out of time some seconds from now."""
-        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task
-        self._running[task] = loop.time() + _CUT_SECONDS
+        self._running[task] = now + _CUT_SECONDS
         if self._timer is None:
+            loop = task.get_loop()
             self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
         return task
 
@@ -130,7 +129,7 @@ class _Overdue:
         return True
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+        now = monotonic()
         for request in [one for one, end in self._running.items() if end <= now]:
             del self._running[request]
             self._called_off.add(request)
