@@ -83,7 +83,7 @@ class Reply:
         try:
             return msgspec.json.decode(self.body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Unavailable("the registrar answers something that cannot be understood") from None
+            raise Unavailable("the registrar gave an answer that cannot be understood") from None
 
     def retry_after(self) -> int | None:
         """Return the delay of Retry-After, a number of seconds or a date (RFC 9110 section 10.2.3)."""
@@ -120,7 +120,7 @@ def unexpected(reply: Reply) -> RegistrarError:
         return rate_limited(reply)
     if reply.status in {401, 403}:
         return InvalidCredential("the registrar refuses the credential", str(reply.status))
-    failure = Unavailable(f"the registrar's API is not in order: it answers with status {reply.status}")
+    failure = Unavailable(f"the registrar's API is failing: it answers with status {reply.status}")
     failure.retry_after_seconds = reply.retry_after() or failure.retry_after_seconds
     return failure
 
@@ -199,7 +199,7 @@ class Http:
         except (TimeoutError, httpx.TimeoutException):
             raise Unavailable("the registrar did not answer in time") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL):
-            raise Unavailable("the registrar broke off, or its answer is not HTTP") from None
+            raise Unavailable("the registrar closed the connection, or its answer is not HTTP") from None
         finally:
             _quiet.reset(quiet)
 

@@ -29,7 +29,7 @@ async def forever(what: str, turn: Callable[[], Awaitable[None]], pause: float =
         except StoreUnavailable:
             await asyncio.sleep(_WITHOUT_DATABASE_SECONDS)
         except Exception:  # noqa: BLE001 - the one place for it
-            _log.exception("%s failed by a defect", what)
+            _log.exception("%s failed because of a defect", what)
             await asyncio.sleep(_AFTER_DEFECT_SECONDS)
 
 
@@ -41,7 +41,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
         parts.store.signals.listen(parts.settings.database_url),
         forever("looking for work", parts.publishing.publisher.turn),
         forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
-        forever("removing what is over", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
+        forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
     ]
     found += [
         forever(f"keeping the pool zone {domain}", partial(pools.zones.turn, domain)) for domain in pools.zones.status
@@ -52,7 +52,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
             forever(f"keeping the registration of {domain}", partial(guard.turn, domain)) for domain in guard.domains
         ]
     if parts.delegations.enabled:
-        found.append(forever("looking for delegations that are due", watch.turn))
+        found.append(forever("observing delegations that are due", watch.turn))
         found.append(forever("counting delegations", watch.count, _MEASURE_SECONDS))
     return found
 

@@ -62,7 +62,7 @@ class InvalidQuery(PdmError):
 
 
 class TokenMismatch(PdmError):
-    """The token is not the one of the present holder."""
+    """The token is not the one of the current holder."""
 
     code, status = "token-mismatch", 403
 

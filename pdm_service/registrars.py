@@ -98,7 +98,7 @@ class Registrars:
         logs.event(_log, logging.INFO, "nameservers set", fields)
         if isinstance(change, Applied):
             return asked, Changed(change.nameservers, pending=False, propagation=adapter.about.propagation)
-        text = f"{adapter.about.title} has taken the change and goes on by itself: {adapter.about.propagation}"
+        text = f"{adapter.about.title} has accepted the change and completes it by itself: {adapter.about.propagation}"
         return asked, Changed(before.nameservers, pending=True, propagation=text)
 
     def adapter(self, name: str) -> Registrar:

@@ -36,7 +36,7 @@ _REMEDY = (
     "registrar, or delegate a sub-domain by NS records in its Cloudflare zone"
 )
 _ELSEWHERE = "the domain is not registered with Cloudflare, it only has a zone there; use the token of its registrar"
-_CANNOT_TELL = "the token may not read registrations, so that it is not known whether the domain is registered here"
+_CANNOT_TELL = "the token may not read registrations, so it is not known whether the domain is registered here"
 
 
 class Cloudflare:
@@ -92,11 +92,11 @@ class Cloudflare:
         if found.status != "active":
             return ()
         if None in (found.key_tag, found.algorithm, found.digest_type, found.digest):
-            raise Unavailable("Cloudflare answers something that cannot be understood")
+            raise Unavailable("Cloudflare gave an answer that cannot be understood")
         try:
             numbers = int(found.key_tag or 0), int(found.algorithm or ""), int(found.digest_type or "")
         except ValueError:
-            raise Unavailable("Cloudflare answers something that cannot be understood") from None
+            raise Unavailable("Cloudflare gave an answer that cannot be understood") from None
         return (Ds(*numbers, (found.digest or "").lower(), found.flags or 257, found.public_key or ""),)
 
     async def _look(self, credential: str, domain: str, within: float) -> tuple[Zone, bool]:

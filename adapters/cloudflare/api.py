@@ -205,7 +205,7 @@ def _failure(reply: Reply, errors: list[_Error]) -> RegistrarError:
     if error.code == 9109:
         return _by_message(error.message, code)
     status = 404 if codes & _NO_SUCH else reply.status
-    kind, detail = _STATUSES.get(status, (Unavailable, "Cloudflare's API is not in order"))
+    kind, detail = _STATUSES.get(status, (Unavailable, "Cloudflare's API is failing"))
     return kind(detail, code)
 
 
@@ -226,4 +226,4 @@ def _id(text: str) -> str:
 
 
 def _misunderstood() -> Unavailable:
-    return Unavailable("Cloudflare answers something that cannot be understood")
+    return Unavailable("Cloudflare gave an answer that cannot be understood")

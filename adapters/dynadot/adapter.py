@@ -189,7 +189,7 @@ async def _change_ds(api: Api, domain: str, there: frozenset[DsRdata], ds: Seque
             if number == 0:
                 raise
             raise OutcomeUnclear(
-                "Dynadot made only a part of the change of DS; look at them, and set them again"
+                "Dynadot made only a part of the change of DS; check them, and set them again"
             ) from None
 
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "Dynadot refuses the API key"),
     403: (Rejected, "Dynadot forbids the request to this account, or for this domain"),
-    404: (Unavailable, "Dynadot's API is not in order"),
+    404: (Unavailable, "Dynadot's API is failing"),
     409: (Locked, "the domain's state at Dynadot forbids it; its page there says why"),
 }
 
@@ -136,7 +136,7 @@ def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[Registr
     if status == 429:
         return rate_limited(reply)
     if status >= 500:
-        return Unavailable("Dynadot's API is not in order")
+        return Unavailable("Dynadot's API is failing")
     if status < 400:
         return words.misunderstood()
     if (failure := words.told(body.error.description if body.error else "", body.message)) is not None:

@@ -8,7 +8,7 @@ from adapters.base import Locked, known
 from adapters.dynadot.words import misunderstood, plain
 
 _OBSTACLES = (
-    ("udrplocked", "the domain is locked by a dispute; Dynadot lifts the lock when that is over"),
+    ("udrplocked", "the domain is locked by a dispute; Dynadot lifts the lock when that has ended"),
     ("hold", "the domain is on hold at Dynadot; its page there says why"),
     ("disabled", "the domain is disabled at Dynadot; ask their support"),
 )

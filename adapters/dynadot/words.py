@@ -77,7 +77,7 @@ def refused(kind: type[RegistrarError]) -> RegistrarError:
 
 def misunderstood() -> Unavailable:
     """Return the failure for a reply that is not as documented."""
-    return Unavailable("Dynadot answers something that cannot be understood")
+    return Unavailable("Dynadot gave an answer that cannot be understood")
 
 
 def plain(fields: object) -> dict[str, object]:

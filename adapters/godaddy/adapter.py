@@ -130,7 +130,7 @@ class GoDaddy:
 def _obstacle(domain: Domain) -> RegistrarError | None:
     """Return why the nameservers cannot be set; raises DomainNotInAccount."""
     if domain.status in _GONE:
-        raise DomainNotInAccount("the domain is not in this GoDaddy account, or not any more", domain.status)
+        raise DomainNotInAccount("the domain is not in this GoDaddy account, or no longer", domain.status)
     if domain.status.startswith(_STOPPED):
         return Locked("the domain's status at GoDaddy does not allow changes")
     return None

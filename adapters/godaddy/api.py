@@ -228,14 +228,14 @@ def _taken(reply: Reply) -> Taken:
 def _taken_anew(reply: Reply) -> Taken:
     taken = _taken(reply)
     if not is_operation_id(taken.operation.operation_id):
-        raise Unavailable("GoDaddy answers something that cannot be understood")
+        raise Unavailable("GoDaddy gave an answer that cannot be understood")
     return taken
 
 
 def _done(reply: Reply) -> None:
     # 200 with an empty body is documented too, but also what an edge answers that lost its origin: it is read back.
     if reply.status != 204:
-        raise Unavailable("GoDaddy answers something that cannot be understood")
+        raise Unavailable("GoDaddy gave an answer that cannot be understood")
 
 
 def _failure(reply: Reply) -> RegistrarError:

@@ -42,8 +42,8 @@ _NAMESPACE = {"n": "http://api.namecheap.com/xml.response"}
 _LOCKED_OUT_SECONDS, _SPENT_SECONDS = 900, 3600
 _NOT_OURS = "the domain is not in this Namecheap account"
 _FAILURES: dict[str, tuple[type[RegistrarError], str]] = {
-    "1010101": (InvalidCredential, "Namecheap misses the API user"),
-    "1010102": (InvalidCredential, "Namecheap misses the API key"),
+    "1010101": (InvalidCredential, "Namecheap did not get the API user"),
+    "1010102": (InvalidCredential, "Namecheap did not get the API key"),
     "1011102": (InvalidCredential, "Namecheap refuses the API key, or API access is not switched on in the account"),
     "1011150": (AddressNotAllowed, "Namecheap does not take this key from our IPv4 address; add it to the key's list"),
     "1017150": (AddressNotAllowed, "Namecheap has disabled our IPv4 address for this account"),
@@ -60,7 +60,7 @@ _FAILURES: dict[str, tuple[type[RegistrarError], str]] = {
     "3016166": (DomainNotInAccount, _NOT_OURS),
     "4011103": (MissingPermission, "Namecheap denies this account the access to the domain"),
     "2030280": (NotSupported, "Namecheap's API does not serve this top-level domain"),
-    "2050900": (Rejected, "Namecheap takes one of the nameservers for invalid"),
+    "2050900": (Rejected, "Namecheap calls one of the nameservers invalid"),
 }
 _LIMITS = {"1017411": _LOCKED_OUT_SECONDS, "500000": _SPENT_SECONDS}
 _SEVEREST_FIRST = (
@@ -223,14 +223,14 @@ def _failure(numbers: list[str], denied: type[RegistrarError]) -> RegistrarError
 def _one_failure(number: str, denied: type[RegistrarError]) -> RegistrarError:
     if number in _LIMITS:
         return RateLimited("Namecheap takes no more requests with this key for now", _LIMITS[number], number)
-    kind, detail = _FAILURES.get(number, (Unavailable, "Namecheap's API is not in order"))
+    kind, detail = _FAILURES.get(number, (Unavailable, "Namecheap's API is failing"))
     if number == "2030166" and denied is not DomainNotInAccount:
         kind, detail = denied, "Namecheap does not let this account change the domain's nameservers"
     return kind(detail, number if number.isdecimal() and len(number) < 9 else "")
 
 
 def _misunderstood() -> Unavailable:
-    return Unavailable("Namecheap answers something that cannot be understood")
+    return Unavailable("Namecheap gave an answer that cannot be understood")
 
 
 def _ipv4(text: str) -> str | None:

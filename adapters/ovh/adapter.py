@@ -160,16 +160,20 @@ def missing(credential: Credential, domain: str, state: Domain) -> MissingPermis
         needed.append(("PUT", f"/domain/{domain}"))
     for method, path in needed:
         if not any(rule.allows(method, path) for rule in credential.rules):
-            return MissingPermission(f"the OVH token lacks the right {method} {path}; make one that has it")
+            return MissingPermission(f"the OVH token lacks the right {method} {path}; create one that has it")
     return None
 
 
 def _warnings(credential: Credential | None, obstacle: RegistrarError | None) -> tuple[str, ...]:
     if credential is None:
-        return ("the OVH token may not tell its own rights; whether it may change nameservers will show",)
+        return (
+            "the OVH token may not read its own rights; the first change will show whether it may change nameservers",
+        )
     found = [] if obstacle is None else [obstacle.detail]
     if credential.allowed_ips:
-        found.append("OVH takes this token from listed addresses only; keep all of the platform's on its list")
+        found.append(
+            "OVH accepts this token from listed addresses only; keep all of the platform's addresses on its list"
+        )
     return tuple(found)
 
 
@@ -180,7 +184,7 @@ async def _credential(api: Api) -> Credential | None:
     except MissingPermission:
         return None
     if found.status != "validated":
-        raise InvalidCredential("the OVH consumer key is not validated, or not any more; make a new one")
+        raise InvalidCredential("the OVH consumer key is not valid, or no longer; make a new one")
     return found
 
 
@@ -234,7 +238,7 @@ async def _ds_on_record(api: Api, domain: str) -> tuple[Ds, ...]:
     try:
         return tuple(sorted(_ds(domain, record) for record in await api.ds_records(domain)))
     except (dns.exception.DNSException, ValueError):
-        raise Unavailable("OVH answers something that cannot be understood") from None
+        raise Unavailable("OVH gave an answer that cannot be understood") from None
 
 
 def _ds(domain: str, record: DsRecord) -> Ds:

@@ -296,4 +296,4 @@ def _task(reply: Reply) -> Task:
 
 def _taken(reply: Reply) -> None:
     if reply.body.strip() not in {b"", b"null"}:
-        raise Unavailable("OVH answers something that cannot be understood")
+        raise Unavailable("OVH gave an answer that cannot be understood")

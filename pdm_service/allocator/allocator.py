@@ -130,7 +130,7 @@ class Allocator:
         """Return a client's audit trail of a name behind an entry, oldest first; raises NotFound if there is none."""
         found = await self._trail.of(fqdn, actor.only, after, limit)
         if not found and not after:
-            raise NotFound("nothing has ever happened to that name")
+            raise NotFound("no event is recorded for that name")
         return found
 
     async def export(self, after: tuple[int, int], since: datetime | None, limit: int) -> list[Event]:

@@ -195,7 +195,7 @@ class CustomerDomains:
         except TimeoutError:
             found = await self._reservations.still(held)
             if found is None or isinstance(found, Claim):
-                text = "the registrar, or the domain's nameservers, take too long; try again"
+                text = "the registrar or the domain's nameservers took too long; try again"
                 raise ApiUnavailable(text, 10) from None
             return found
 
@@ -227,7 +227,9 @@ class CustomerDomains:
         """Raise StillDelegated while the parent zone still sends anybody here, or has a DS of ours."""
         report = observed.report
         if not any(view.usable for view in report.parents):
-            raise StillDelegated(f"it cannot be found out whether {held.fqdn} still points here; try again, or force")
+            raise StillDelegated(
+                f"the service could not find out whether {held.fqdn} still points here; try again, or send force"
+            )
         if report.points_here:
             raise StillDelegated(
                 f"{held.fqdn} still points here: remove its DS, wait until that has passed, set other nameservers (or "
@@ -250,7 +252,7 @@ class CustomerDomains:
         if token and not held.credentials.admit(tokens.digest(token)):
             raise wrong_token(fqdn)
         if not registrar.token:
-            raise MissingToken("send the registrar's token: it is kept nowhere")
+            raise MissingToken("send the registrar's token: the service keeps none")
         asked, secret = self._registrars.asked(registrar.name, fqdn, registrar.token)
         rollback = self._rollbacks.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
         return await self._in_time(rollback, held)

@@ -93,7 +93,7 @@ class Declared:
 def owner_of(text: str) -> str:
     """Return the owner of a resource as it is; raises InvalidText."""
     if not text:
-        raise InvalidText("owner is who the resource belongs to; it is not empty")
+        raise InvalidText("owner says whom the resource belongs to, and must not be empty")
     return names.text("owner", text)
 
 
@@ -105,10 +105,10 @@ def _addresses(asked: DeclareRequest) -> tuple[str, ...]:
     found = names.addresses(given)
     _verbatim("the addresses", ",".join(given), ",".join(found))
     if single and single[0] != found[0]:
-        raise InvalidAddress("loadBalancerIP is the first of loadBalancerIPs; send one of the two")
+        raise InvalidAddress("loadBalancerIP is the first of loadBalancerIPs; send only one of the two")
     return found
 
 
 def _verbatim(what: str, given: str, canonical: str) -> None:
     if given != canonical:
-        raise NotCanonical(f"{what} is not in the form in which it is told back; send it as {canonical}")
+        raise NotCanonical(f"{what} is not in the form in which the service returns it; send it as {canonical}")

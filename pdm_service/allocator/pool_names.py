@@ -103,7 +103,7 @@ class PoolNames:
             raise OverlapsAllocation(f"{fqdn} is a pool domain itself, or lies above one")
         if self._confusables == "off" or (word := policy.resembles(label)) is None:
             return None
-        text = f"{label!r} is easily taken for {word!r}"
+        text = f"{label!r} is easily mistaken for {word!r}"
         if self._confusables == "refuse":
             self._on_refusal("confusable")
             raise ReservedName(f"{text}; choose another")
@@ -188,7 +188,7 @@ class PoolNames:
         return repeated(await self._allocations.find(new.fqdn, actor.name), terms, new.credentials)
 
     async def _resembling(self, new: Reservation, actor: Actor) -> str | None:
-        """Return a warning for a name that is easily taken for somebody else's."""
+        """Return a warning for a name that is easily mistaken for somebody else's."""
         if self._confusables != "warn":
             return None
         return ALIKE if (await self._availability.standing(new.question(actor))).resembles else None

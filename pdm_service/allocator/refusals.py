@@ -3,7 +3,7 @@
 from pdm_service.errors import AlreadyActive, Conflict, NotFound, PdmError, ReservationExpired, TokenMismatch
 from pdm_service.model.allocation import Allocation, State
 
-ALIKE = "this is easily taken for a name that somebody else holds"
+ALIKE = "this is easily mistaken for a name that somebody else holds"
 
 
 def refused_commit(
@@ -31,8 +31,8 @@ def refused_hold(found: Allocation | None, *, token_matches: bool) -> PdmError:
 
 
 def wrong_token(fqdn: str) -> TokenMismatch:
-    """Return the error for a token that is not the present holder's."""
-    return TokenMismatch(f"the reservation token is not that of the present holder of {fqdn}")
+    """Return the error for a token that is not the current holder's."""
+    return TokenMismatch(f"the reservation token is not that of the current holder of {fqdn}")
 
 
 def no_allocation(fqdn: str) -> NotFound:
@@ -52,7 +52,7 @@ def changed_hands(fqdn: str) -> Conflict:
 
 def kept(fqdn: str) -> str:
     """Say why a name in quarantine is not given."""
-    return f"{fqdn} was released lately and is kept for its last holder; choose another"
+    return f"{fqdn} was released recently and is kept for its last holder; choose another"
 
 
 def taken(fqdn: str, state: State) -> str:

@@ -57,7 +57,7 @@ def repeated(found: Allocation | None, terms: Terms, wanted: Credentials) -> Hel
     if not known.token_nonce or known.idempotency_digest != wanted.idempotency_digest:
         return None
     if known.request_digest != wanted.request_digest:
-        raise IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
+        raise IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a new key for each request")
     return Held(allocation=found, token=tokens.made(known.token_nonce, terms.key))
 
 

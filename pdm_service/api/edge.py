@@ -23,9 +23,9 @@ MAX_BODY_BYTES = 64 * 1024
 _CUT_SECONDS = deadline.ANSWER_SECONDS + 0.8
 """What is still under way by then is called off: each step of it should have ended by itself."""
 _SWEEP_SECONDS = 0.1
-_TOO_SLOW = "this took too long, and may have been done; send the same request again"
+_TOO_SLOW = "this took too long, and may or may not have been done; send the same request again"
 
-_TOO_LARGE = "a body may have 64 KiB"
+_TOO_LARGE = "a body may have 64 KiB at most"
 _NOT_JSON = "send the body as application/json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON = re.compile(rb"\s*application/(?:[a-z0-9.+-]*\+)?json\s*(?:;.*)?", re.IGNORECASE)

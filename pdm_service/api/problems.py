@@ -26,7 +26,7 @@ _WORDS = {
     400: ("invalid-body", "the body is not the JSON object that this route takes"),
     404: ("no-such-route", "there is no such route; /schema/openapi.json lists all"),
     405: ("method-not-allowed", "this route does not take that method"),
-    413: ("payload-too-large", "a body may have 64 KiB"),
+    413: ("payload-too-large", "a body may have 64 KiB at most"),
 }
 
 
@@ -100,8 +100,11 @@ def _from_undecodable(_: Exception) -> ProblemDetailsException:
 
 
 def _from_unknown(error: Exception) -> ProblemDetailsException:
-    _log.error("a request failed by a defect", exc_info=error)
-    return _exception(problem("internal-error", 500, "an unexpected failure; the request id finds it in the log"), {})
+    _log.error("a request failed because of a defect", exc_info=error)
+    return _exception(
+        problem("internal-error", 500, "an unexpected failure; the service's log has it under the id of this request"),
+        {},
+    )
 
 
 CALLED = (401, 403, 429)

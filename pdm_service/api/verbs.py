@@ -132,7 +132,7 @@ def _required(**fields: str | None) -> list[str]:
 def _unwanted(mode: str, **fields: str | None) -> None:
     """Raise InvalidBody for fields that belong to another mode."""
     if present := [name for name, value in fields.items() if value is not None]:
-        raise InvalidBody(f"{present[0]} is not a field of a reserve with mode {mode}")
+        raise InvalidBody(f"{present[0]} is not a field of a reservation with mode {mode}")
 
 
 @dataclass
@@ -180,6 +180,6 @@ def _addresses(data: JSONBody[CommitRequest]) -> list[str]:
             raise MissingAddress(msg)
         return single
     if single and names.addresses(single)[0] not in names.addresses(data.load_balancer_ips):
-        msg = "loadBalancerIP is not one of loadBalancerIPs; send one of the two"
+        msg = "loadBalancerIP is not one of loadBalancerIPs; send only one of the two"
         raise InvalidAddress(msg)
     return data.load_balancer_ips

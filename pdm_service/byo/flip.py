@@ -68,7 +68,7 @@ class Flips:
         await self._claims.prove([claim.id], Proof.REGISTRAR)
         wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, order.actor) is None:
-            raise NotFound("the reservation is over; reserve the domain again")
+            raise NotFound("the reservation has expired; reserve the domain again")
         if (held := await self._claims.adopt(claim.id, order.actor)) is None:
             held = await self._outcomes.now(claim)  # another request has adopted it meanwhile
         return await self._flip(held, survey, registered, order, end)
@@ -108,7 +108,7 @@ class Flips:
         await self._changes.keep(held, _undo_sheet(survey, registered, order))
         served = await self._outcomes.of(held, min(budgets.PUBLISH, end - monotonic()))
         if served is None:
-            raise NotFound(f"{held.fqdn} has changed hands meanwhile")
+            raise NotFound(f"{held.fqdn} has changed hands in the meantime")
         if served.dns.state is not DnsState.PUBLISHED:
             return served
         findings = await self._surveyor.judge(

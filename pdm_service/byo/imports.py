@@ -26,7 +26,7 @@ def imported(old: OldZone | None, listed: Iterable[tuple[str, str]], acme_issuer
     found: dict[tuple[str, str], RRset] = {}
     for name, rtype in listed:
         if old is None or (name, rtype) not in present:
-            raise _refused(name, rtype, "was not found at the present nameservers")
+            raise _refused(name, rtype, "was not found at the current nameservers")
         _require_importable(f"{old.domain}.", name, rtype)
         found[name, rtype] = _copy(f"{old.domain}.", present[name, rtype], acme_issuers)
     if len(found) > _MAX:

@@ -130,8 +130,8 @@ def _not_apex(facts: Facts) -> Iterable[Finding]:
         )  # fmt: skip
     else:
         hosts = ", ".join(facts.nameservers)
-        remedy = f"have the zone above hold NS for {facts.domain} with {hosts}, and later the DS that is told"
-        yield _info("BYO-NOT-APEX", f"{seen}: its delegation belongs into the zone above", remedy)
+        remedy = f"have the zone above hold NS for {facts.domain} with {hosts}, and later the DS that the service shows"
+        yield _info("BYO-NOT-APEX", f"{seen}: its delegation belongs in the zone above", remedy)
 
 
 def _claimed(facts: Facts) -> Iterable[Finding]:
@@ -139,7 +139,7 @@ def _claimed(facts: Facts) -> Iterable[Finding]:
         yield _block(
             "BYO-CLAIMED",
             f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above or below it'}",
-            "have its holder release it, or choose another domain",
+            "ask its holder to release it, or choose another domain",
         )
 
 
@@ -147,7 +147,7 @@ def _lame_claim(facts: Facts) -> Iterable[Finding]:
     ours = set(facts.delegated_to) & set(facts.nameservers)
     if ours and not facts.ours and not facts.proven and not facts.flips:
         yield _block(
-            "BYO-LAME-CLAIM", f"{facts.domain} points here already, which proves nothing",
+            "BYO-LAME-CLAIM", f"{facts.domain} already points here, which proves nothing",
             "prove it with the TXT record at other nameservers, or with a token of the registrar",
         )  # fmt: skip
 
@@ -173,12 +173,10 @@ def _unregistered(facts: Facts) -> Iterable[Finding]:
 def _hold(facts: Facts) -> Iterable[Finding]:
     if facts.registry is None:
         if facts.flips:
-            yield _warn(
-                "BYO-HOLD", "the registry could not be asked for holds and locks", "look at the registrar's site"
-            )
+            yield _warn("BYO-HOLD", "the registry could not be asked for holds and locks", "check the registrar's site")
         return
     if held := [status for status in facts.registry.statuses if status in _ON_HOLD]:
-        yield _block("BYO-HOLD", f"the registry says: {', '.join(held)}", "clear this with the registrar first")
+        yield _block("BYO-HOLD", f"the registry says: {', '.join(held)}", "settle this with the registrar first")
     expires = facts.registry.expires_at
     if expires is not None and expires - facts.now < _EXPIRES_SOON:
         yield _warn("BYO-HOLD", f"the registration ends on {expires:%Y-%m-%d}", "renew it")
@@ -187,7 +185,7 @@ def _hold(facts: Facts) -> Iterable[Finding]:
 def _lock(facts: Facts) -> Iterable[Finding]:
     statuses = facts.registry.statuses if facts.registry else ()
     if "server update prohibited" in statuses:
-        yield _block("BYO-LOCK", "the registry has locked the domain", "have the registrar lift the registry lock")
+        yield _block("BYO-LOCK", "the registry has locked the domain", "ask the registrar to lift the registry lock")
     elif "client update prohibited" in statuses:
         yield _acknowledge(
             "BYO-LOCK", "the registrar has locked the domain against changes", "lift the lock at the registrar"
@@ -215,7 +213,7 @@ def _ds(facts: Facts) -> Iterable[Finding]:
             f"remove the DS at the registrar and wait {ttl} s; the platform's is published afterwards",
         )  # fmt: skip
     elif any(view.ds is None for view in facts.told) and facts.flips:
-        yield _block("BYO-DS", "whether the parent zone has a DS could not be found out", "try again shortly")
+        yield _block("BYO-DS", "the service could not find out whether the parent zone has a DS", "try again shortly")
 
 
 def _ds_recent(facts: Facts) -> Iterable[Finding]:
@@ -225,7 +223,7 @@ def _ds_recent(facts: Facts) -> Iterable[Finding]:
     if until > facts.now:
         yield _block(
             "BYO-DS-RECENT",
-            f"the DS was there until lately; resolvers may know it until {until:%Y-%m-%d %H:%M:%S} UTC",
+            f"the DS was there until recently; resolvers may have it until {until:%Y-%m-%d %H:%M:%S} UTC",
             f"wait until {until:%H:%M:%S} UTC",
         )  # fmt: skip
 
@@ -234,14 +232,14 @@ def _cds(facts: Facts) -> Iterable[Finding]:
     found = {one for view in facts.observation.others for one in view.cds}
     if found and found != {_DELETE_CDS}:
         yield _warn(
-            "BYO-CDS", "the present zone publishes CDS: the registry may put the DS back",
-            "have the former operator publish CDS 0 0 0 00, or switch it off (RFC 8078)",
+            "BYO-CDS", "the current zone publishes CDS: the registry may put the DS back",
+            "ask the former operator to publish CDS 0 0 0 00, or to publish no CDS (RFC 8078)",
         )  # fmt: skip
 
 
 # --- what would be lost -------------------------------------------------------------------------------
 
-_IMPORT = "name them in the commit's `import`, or acknowledge that they go"
+_IMPORT = "list them in the commit's `import`, or acknowledge that they will be gone"
 _MAIL_LABELS = ("_dmarc", "autodiscover", "autoconfig", "_mta-sts", "mta-sts")
 
 
@@ -275,8 +273,8 @@ def _delegated(facts: Facts) -> Iterable[Finding]:
         yield _acknowledge("BYO-OLD-DELEG", f"delegated further: {_listed(found)}", _IMPORT)
     elif facts.old is not None and facts.old.wildcard and f"*.{facts.apex}" not in {n for n, _ in facts.imported}:
         yield _acknowledge(
-            "BYO-OLD-DELEG", "the present zone has a wildcard: names that nobody can list have an answer",
-            "tell the platform of those that are in use, or acknowledge that they go",
+            "BYO-OLD-DELEG", "the current zone has a wildcard: it answers for names that nobody can list",
+            "tell the platform of those that are in use, or acknowledge that they will be gone",
         )  # fmt: skip
 
 
@@ -293,8 +291,8 @@ def _caa(facts: Facts) -> Iterable[Finding]:
     found = [one for one in (facts.old.rrsets if facts.old else ()) if one.type == "CAA" and one.name == facts.apex]
     if found and not allows(found[0], facts.acme_issuers) and (facts.apex, "CAA") not in facts.imported:
         yield _acknowledge(
-            "BYO-CAA", f"the CAA of {facts.domain} does not admit the platform's CA ({', '.join(facts.acme_issuers)})",
-            "import it: the platform's CA is added; or acknowledge that it goes (RFC 8659)",
+            "BYO-CAA", f"the CAA of {facts.domain} does not allow the platform's CA ({', '.join(facts.acme_issuers)})",
+            "import it: the platform's CA is added; or acknowledge that it will be gone (RFC 8659)",
         )  # fmt: skip
 
 
@@ -311,7 +309,7 @@ def _ttl(facts: Facts) -> Iterable[Finding]:
     ttls = [view.ns_ttl or 0 for view in facts.told] + [view.ns_ttl or 0 for view in facts.observation.others]
     if max(ttls, default=0) > _LONG_TTL:
         yield _info(
-            "BYO-TTL", f"caches may keep the present nameservers for {max(ttls)} s",
+            "BYO-TTL", f"caches may keep the current nameservers for {max(ttls)} s",
             "lower the TTL of the zone's NS first, or wait that long",
         )  # fmt: skip
 
@@ -319,7 +317,9 @@ def _ttl(facts: Facts) -> Iterable[Finding]:
 def _transfer(facts: Facts) -> Iterable[Finding]:
     if facts.transferable:
         yield _info(
-            "BYO-AXFR", "the present nameservers give the whole zone away", "take it from there: it is complete"
+            "BYO-AXFR",
+            "the current nameservers let anybody transfer the whole zone",
+            "import from that transfer: it is complete",
         )
 
 
@@ -337,7 +337,7 @@ def _number(facts: Facts) -> Iterable[Finding]:
         yield _block("BYO-NSMIN", "the platform's nameservers have fewer than two addresses", _OPERATOR)
 
 
-_OPERATOR = "this is the platform's matter; its operators have to mend it"
+_OPERATOR = "only the platform's operators can fix this"
 
 
 def _our_servers(facts: Facts) -> Iterable[Finding]:
@@ -346,7 +346,7 @@ def _our_servers(facts: Facts) -> Iterable[Finding]:
         if view.state != "serving" or not (view.udp and view.tcp and view.edns) or view.nameservers != facts.nameservers
     ]  # fmt: skip
     if wrong:
-        yield _block("BYO-OURNS", f"not in order for this zone: {', '.join(wrong)}", _OPERATOR)
+        yield _block("BYO-OURNS", f"not ready for this zone: {', '.join(wrong)}", _OPERATOR)
     elif len({view.serial for view in facts.prepared}) > 1:
         yield _block("BYO-OURNS", "the platform's nameservers have different versions of the zone", _OPERATOR)
 
@@ -362,11 +362,9 @@ def _our_zone(facts: Facts) -> Iterable[Finding]:
 
 def _scope(facts: Facts) -> Iterable[Finding]:
     if facts.obstacle:
-        yield _block("BYO-API-SCOPE", facts.obstacle, "mend this at the registrar, or use byo-manual")
+        yield _block("BYO-API-SCOPE", facts.obstacle, "fix this at the registrar, or use byo-manual")
     elif facts.flips and facts.may_set is None:
-        yield _warn(
-            "BYO-API-SCOPE", "whether the token may change nameservers cannot be found out but by trying", "go on"
-        )
+        yield _warn("BYO-API-SCOPE", "only a change can show whether the token may change nameservers", "go on")
 
 
 def _noop(facts: Facts) -> Iterable[Finding]:

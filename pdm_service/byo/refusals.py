@@ -21,21 +21,21 @@ def blocked(*stopping: Finding) -> PreflightBlocked:
 
 def changed_meanwhile(now: tuple[str, ...], expected: tuple[str, ...]) -> PreflightBlocked:
     """Return the error for a domain whose nameservers somebody else has changed."""
-    text = f"the registrar has {', '.join(now)} on record, not {', '.join(expected)}: somebody changed them meanwhile"
+    text = f"the registrar has {', '.join(now)} on record, not {', '.join(expected)}: they were changed in the meantime"
     remedy = "find out who did, then send the request again"
     return blocked(Finding(code="BYO-REGISTRAR-DIFFERS", severity="block", seen=text, remedy=remedy))
 
 
 def ds_remembered(until: datetime) -> PreflightBlocked:
     """Return the error for a DS that is gone, while resolvers may still have it in their caches."""
-    text = f"resolvers may still know the DS until {until:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"resolvers may still have the DS until {until:%Y-%m-%d %H:%M:%S} UTC"
     return blocked(Finding(code="BYO-DS-RECENT", severity="block", seen=text, remedy="try again then"))
 
 
 def lame(nameservers: list[str], fqdn: str) -> PreflightBlocked:
     """Return the error for nameservers of before that do not serve the domain any more."""
     text = f"{', '.join(nameservers)} of before does not serve {fqdn} any more"
-    remedy = "have the former provider serve the zone again; until then the platform keeps serving it"
+    remedy = "ask the former provider to serve the zone again; until then the platform keeps serving it"
     return blocked(Finding(code="BYO-OLD-LAME", severity="block", seen=text, remedy=remedy))
 
 

@@ -95,7 +95,7 @@ class RegistrarChanges:
 
     async def _record(self, change: Change, made: Applied | Pending | None) -> None:
         if isinstance(made, Pending):
-            text = "the registrar has taken the change and carries it out by itself"
+            text = "the registrar has accepted the change and completes it by itself"
             await self._changes.note(change, "pending", operation=made.operation, problem=text)
         else:
             await self._changes.note(change, "done")
@@ -124,7 +124,7 @@ class RegistrarChanges:
             try:
                 progress = await adapter.progress(secret, fqdn, last.operation, within=budgets.LOOK)
             except (base.Rejected, base.NotSupported):
-                return "the registrar does not know the change any more, and does not have it on record"
+                return "the registrar no longer knows the change, and does not have it on record"
             return progress.failed.detail if progress.failed else None
         if last.age < (budgets.SETTLING_ASYNC if adapter.about.asynchronous else budgets.SETTLING):
             return None

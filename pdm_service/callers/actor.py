@@ -54,4 +54,4 @@ class Actor(Struct, frozen=True):
         """Raise PoolNotAllowed for a pool domain (or BYO) that is not among his."""
         if self.pools is not None and pool_domain not in self.pools:
             what = "domains that customers bring" if pool_domain == BYO else f"the pool domain {pool_domain}"
-            raise PoolNotAllowed(f"this client may not take names of {what}; its pools are set where its key is")
+            raise PoolNotAllowed(f"this client may not take names of {what}; an operator can allow it")

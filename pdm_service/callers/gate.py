@@ -65,7 +65,7 @@ class Gate:
             raise
         if callers.expired(found):
             self._observe("expired")
-            raise Unauthenticated(f"the key of {found.id} is over; have a new one made")
+            raise Unauthenticated(f"the key of {found.id} has expired; ask for a new one")
         if not found.may(needed):
             self._observe("scope")
             raise MissingScope(f"this needs the scope {' or '.join(sorted(needed))}, which {found.id} does not have")
@@ -93,7 +93,7 @@ class Gate:
                 return found
         if not self._wrong.take(place, _ATTEMPTS, _PER_MINUTE):
             raise TooManyAttempts("too many wrong credentials came from this address; wait a while")
-        raise Unauthenticated("the credential is not one of a client's")
+        raise Unauthenticated("the credential belongs to no client")
 
 
 _REASONS: dict[type[PdmError], str] = {

@@ -134,7 +134,7 @@ async def _pool(settings: Settings, powerdns: PowerDns, domain: str) -> Finding:
     hosts = {host for rrset in found.sets() if rrset.type == "NS" for host in rrset.contents}
     if hosts != {f"{host}." for host in settings.nameservers}:
         text = f"its NS RRset is {', '.join(sorted(hosts))}"
-        return Finding(what, "warn", text, "make it PDM_NAMESERVERS, or the setting what the zone says")
+        return Finding(what, "warn", text, "make it the same as PDM_NAMESERVERS, or change that setting")
     return Finding(what, "ok", f"signed, DS {ds[0]}")
 
 
@@ -151,7 +151,7 @@ async def _answers(server: Nameserver, domain: str) -> Finding:
 
 async def _registrar(settings: Settings) -> AsyncIterator[Finding]:
     if settings.pool_registrar is None or settings.pool_registrar_token is None:
-        remedy = "set PDM_POOL_REGISTRAR and its token, or look after nameservers and DS of the pool domains by hand"
+        remedy = "set PDM_POOL_REGISTRAR and its token, or keep nameservers and DS of the pool domains by hand"
         yield Finding("pool registrar", "warn", "none", remedy)
         return
     way_out = Http(settings.pool_registrar)
@@ -176,10 +176,10 @@ async def _registrar(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _callers(settings: Settings) -> AsyncIterator[Finding]:
     if settings.auth_tokens_file is None:
-        remedy = "fine on a machine of one's own; else set PDM_AUTH_TOKENS_FILE"
-        yield Finding("callers", "warn", "not told apart: everybody who reaches the port is trusted", remedy)
+        remedy = "fine on your own machine; elsewhere set PDM_AUTH_TOKENS_FILE"
+        yield Finding("callers", "warn", "not distinguished: everybody who reaches the port is trusted", remedy)
     else:
-        yield Finding("callers", "ok", "told apart by a file that can be read")
+        yield Finding("callers", "ok", "distinguished by a file that can be read")
     if settings.kubernetes_url is None:
         return
     review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)

@@ -23,7 +23,7 @@ def keys() -> None:
 @click.option(
     "--pool", "pools", multiple=True, help=f"A pool domain that it may take names of, or {callers.BYO}; all by default."
 )
-@click.option("--days", type=click.IntRange(1, 3660), help="Days until the key is over; never by default.")
+@click.option("--days", type=click.IntRange(1, 3660), help="Days until the key expires; never by default.")
 @click.option("--names", type=int, help="Quota: names held at a time.")
 @click.option("--reservations", type=int, help="Quota: open reservations at a time.")
 def new(

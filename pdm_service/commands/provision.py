@@ -105,7 +105,7 @@ class Provisioning:
                 self._say(f"{self._plan.fqdn} was committed before")
                 return
             except (ReservationExpired, NotFound, TokenMismatch):
-                self._say("the reservation of the earlier run is over")
+                self._say("the reservation of the earlier run has expired")
             else:
                 self._say(f"{self._plan.fqdn} is still held; going on")
                 return
@@ -242,7 +242,9 @@ class Provisioning:
                 sovereign_fqdn=self._plan.sovereign_fqdn,
             )
         except (Unreachable, StoreUnavailable):
-            self._say("it is not known whether the name was committed; the same command goes on from here")
+            self._say(
+                "it is not known whether the name was committed; run the same command again to find out and go on"
+            )
             raise
         except PdmError:
             await self._release()
@@ -254,7 +256,9 @@ class Provisioning:
         self._say(f"committed {', '.join(self._saved.addresses)}; waiting for DNS")
         while held.dns.state != "published":
             if time.monotonic() > end:
-                self._say(f"DNS has it not yet ({held.dns.last_error or 'no error'}); the service goes on by itself")
+                self._say(
+                    f"DNS does not have it yet ({held.dns.last_error or 'no error'}); the service goes on by itself"
+                )
                 return NOT_YET, held
             with contextlib.suppress(TimeoutError):
                 number = await asyncio.wait_for(self._signals.get(), _POLL_SECONDS)

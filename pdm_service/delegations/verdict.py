@@ -124,10 +124,10 @@ def _of_parents(
     found: list[Finding] = []
     if not told:
         why = seen.error or "no nameserver of the parent zone answers"
-        return [_warn("parent-unreachable", why, "nothing to do but wait; it is asked again")]
+        return [_warn("parent-unreachable", why, "nothing to do but wait; the service asks again")]
     found += [
         _warn("parent-server-silent", f"{_at(view)} of the parent zone gives no usable answer ({view.state})",
-              "nothing to do; it is asked again")
+              "nothing to do; the service asks again")
         for view in seen.parents if view not in told
     ]  # fmt: skip
     if all(view.state == "nxdomain" for view in told):
@@ -139,7 +139,7 @@ def _of_parents(
     elif len({(view.nameservers, view.ds) for view in told}) > 1:
         found.append(
             _warn("parent-servers-differ", "the nameservers of the parent zone do not agree yet",
-                  "wait: the registry is spreading a change")
+                  "wait: the registry is publishing a change")
         )  # fmt: skip
     if ours and (missing := set(wanted) - _common(told)) and all(view.nameservers != wanted for view in told):
         found.append(_warn("nameservers-missing", f"the delegation lacks {_list(missing)}", _paste(wanted)))
@@ -169,7 +169,7 @@ def _of_servers(seen: Observation, wanted: tuple[str, ...]) -> list[Finding]:
         found.append(
             _warn("serials-differ",
                   f"the platform's nameservers have different versions of the zone ({_list(serials)})",
-                  "nothing to do: it ends by itself within seconds, and is the platform's matter if it does not")
+                  "nothing to do: it ends by itself within seconds; if not, only the platform's operators can fix it")
         )  # fmt: skip
     return found
 
@@ -180,14 +180,14 @@ _STATES = {
     "upward": ("nameserver-upward", "refers upwards instead of answering"),
     "failed": ("nameserver-failing", "answers with a failure"),
     "silent": ("nameserver-silent", "does not answer"),
-    "alias": ("nameserver-alias", "has a name that is an alias, which a nameserver's may not be"),
+    "alias": ("nameserver-alias", "has a name that is an alias, which a nameserver's must not be"),
     "unresolved": ("nameserver-unresolved", "has a name without an address"),
     "unasked": ("nameserver-unasked", "was not asked"),
 }
 
 
 def _of_server(view: ServerView, wanted: tuple[str, ...]) -> Finding | None:
-    theirs = "this is the platform's matter; its operators are told by their own checks"
+    theirs = "only the platform's operators can fix this; their own checks report it"
     if view.state in _STATES:
         code, what = _STATES[view.state]
         return _warn(code, f"{_at(view)} {what}", theirs)

@@ -108,7 +108,7 @@ class Watch:
         except StoreUnavailable:
             pass  # the lease ends by itself, and the domain is still due
         except Exception:  # noqa: BLE001 - a defect must not end the work for ever
-            _log.exception("looking at the delegation of %s failed by a defect", lease.name)
+            _log.exception("observing the delegation of %s failed because of a defect", lease.name)
 
     async def count(self) -> None:
         """Measure how many delegations are in each phase, and forget what nobody cares for any more."""

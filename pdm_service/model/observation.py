@@ -103,7 +103,7 @@ class Observation(Struct, frozen=True, kw_only=True):
 
 
 class OldZone(Struct, frozen=True, kw_only=True):
-    """What was found of a zone at its present nameservers by asking for usual names; never all there is."""
+    """What was found of a zone at its current nameservers by asking for usual names; never all there is."""
 
     domain: str
     asked: tuple[str, ...]

@@ -38,7 +38,7 @@ class Outcomes:
     async def now(self, held: Allocation) -> Allocation:
         """Return an allocation as it is now; raises NotFound if it is not there any more, StoreUnavailable."""
         if (found := await self._find(held)) is None:
-            raise NotFound(f"{held.fqdn} has changed hands meanwhile")
+            raise NotFound(f"{held.fqdn} has changed hands in the meantime")
         return found
 
     async def _find(self, held: Allocation) -> Allocation | None:

@@ -161,7 +161,7 @@ class Publisher:
             self.away = self.away or isinstance(failure, Unavailable)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work
-            _log.exception("an attempt at %s failed by a defect", lease.name)
+            _log.exception("an attempt at %s failed because of a defect", lease.name)
             outcome, cause = "failed", "defect"
             error = "an unexpected failure; the service's log has the details"
         finally:
@@ -251,7 +251,7 @@ class Publisher:
                 return seen.ds
             if seen:
                 if zone.is_foreign(want, seen):
-                    raise Rejected(f"PowerDNS has a zone {want.zone} of somebody else's; an operator has to remove it")
+                    raise Rejected(f"PowerDNS has a zone {want.zone} that is not ours; an operator has to remove it")
                 if want.delegated:
                     await self._parent(lease).apply(lease, zone.delegation(lease.name, (), ()))
                 await self._powerdns.delete_zone(want.zone)

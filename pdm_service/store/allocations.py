@@ -104,7 +104,7 @@ class Allocations:
     async def reserve(self, new: Reservation, actor: Actor) -> Allocation | None:
         """Hold a name; None if somebody has it. An expired reservation does not stand in the way.
 
-        Raises OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded; Conflict for what is easily taken for
+        Raises OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded; Conflict for what is easily mistaken for
         somebody else's.
         """
         if not self._availability.counts(actor):
@@ -148,7 +148,9 @@ class Allocations:
         if found and not found.expired:
             return None  # another caller, or the same request at another replica, was faster by a hair
         if isinstance(error, asyncpg.UniqueViolationError):
-            return IdempotencyKeyReused("this Idempotency-Key belongs to another request; use a fresh key for each")
+            return IdempotencyKeyReused(
+                "this Idempotency-Key belongs to another request; use a new key for each request"
+            )
         if await self.forget_expired(*names.span(new.fqdn)):
             return (await self._reserve([(new, actor)]))[0]
         return OverlapsAllocation(f"{new.fqdn} lies above or below a name that somebody else holds")

@@ -1,4 +1,4 @@
-"""Whether a name can be had: who has it or had it until lately, and what is easily taken for it.
+"""Whether a name can be had: who has it or had it until lately, and what is easily mistaken for it.
 
 Writes the quarantine alone. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
@@ -31,7 +31,7 @@ _SKELETON_LOCKS = 0x70646F
 # `q` is a row of quarantine, `new` who wants its name.
 QUARANTINED: LiteralString = "q.until > now() AND (q.owner <> new.owner OR q.tenant IS DISTINCT FROM new.tenant)"
 
-# Somebody else has, or had until lately, a name that `new` is easily taken for.
+# Somebody else has, or had until lately, a name that `new` is easily mistaken for.
 RESEMBLES: LiteralString = f"""
     (EXISTS (SELECT FROM allocations o
               WHERE o.pool_domain = new.pool_domain AND o.skeleton = new.skeleton AND o.fqdn <> new.fqdn
@@ -78,7 +78,7 @@ class Availability:
 
     async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
         looks = [policy.skeleton(question.subdomain) for question in questions]
-        # A name has its own look: one scan finds it, and all that is easily taken for it.
+        # A name has its own look: one scan finds it, and all that is easily mistaken for it.
         rows = await self._database.rows(
             f"""
             SELECT a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
@@ -99,7 +99,7 @@ class Availability:
         return actor.quotas.any or actor.tenant_quotas.any or self._confusables == "refuse"
 
     async def require_room(self, connection: "PoolConnectionProxy", question: Question, actor: Actor) -> None:
-        """Raise QuotaExceeded if a client has what it may have, Conflict if a name is easily taken for another's.
+        """Raise QuotaExceeded if a client has what it may have, Conflict if a name is easily mistaken for another's.
 
         To be called in the transaction that takes the name: until it ends nobody else can take one that matters.
         """
@@ -116,7 +116,7 @@ class Availability:
             *_asked([question]),
         )
         if resembles:
-            raise Conflict(f"{question.fqdn} is easily taken for a name that somebody else holds; choose another")
+            raise Conflict(f"{question.fqdn} is easily mistaken for a name that somebody else holds; choose another")
 
     async def end_quarantine(self) -> None:
         """Forget who had names last whose time in quarantine is over."""

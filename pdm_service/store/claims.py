@@ -121,7 +121,7 @@ class Claims:
                 )  # fmt: skip
         except asyncpg.UniqueViolationError:
             raise IdempotencyKeyReused(
-                "this Idempotency-Key belongs to another request; use a fresh key for each"
+                "this Idempotency-Key belongs to another request; use a new key for each request"
             ) from None
         assert row is not None  # noqa: S101 - an INSERT without a condition
         return claim_of(row)
@@ -287,7 +287,7 @@ _EVICT: LiteralString = """
         DELETE FROM claims WHERE span && $3 AND id <> $2 RETURNING fqdn, id, 'reserved' AS state),
     cleared AS (DELETE FROM orphans WHERE fqdn = $1)
     INSERT INTO events (fqdn, allocation_id, action, actor, from_state, outcome)
-    SELECT fqdn, id, 'evicted', 'claim', state, 'somebody else proved the domain to be his'
+    SELECT fqdn, id, 'evicted', 'claim', state, 'somebody else proved that the domain is theirs'
       FROM (TABLE holder UNION ALL TABLE rivals) AS gone
 """
 _ADOPT: LiteralString = f"""
@@ -311,5 +311,5 @@ _ADOPT: LiteralString = f"""
 
 def _held(fqdn: str, held: str) -> PdmError:
     if held == fqdn:
-        return Conflict(f"{fqdn} is in use, or on its way out; if it is yours, have its holder release it")
+        return Conflict(f"{fqdn} is in use, or on its way out; if it is yours, ask its holder to release it")
     return OverlapsAllocation(f"{fqdn} lies above or below a name that somebody else holds")

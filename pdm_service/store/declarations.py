@@ -45,7 +45,7 @@ class Declarations:
     async def make(self, new: Declaration, actor: Actor) -> Allocation | None:
         """Hold a name, published if it has addresses; None if somebody has it, or had it until lately.
 
-        Raises OverlapsAllocation, QuotaExceeded; Conflict for what is easily taken for somebody else's.
+        Raises OverlapsAllocation, QuotaExceeded; Conflict for what is easily mistaken for somebody else's.
         """
         try:
             return await self._make(new, actor)

@@ -45,7 +45,9 @@ class Metrics:
         self._request_seconds = Histogram(
             "pdm_http_request_seconds", "Time to answer a request.", ["route"], buckets=_SECONDS, registry=r
         )
-        self._errors = Counter("pdm_http_errors", "Requests that failed by a defect of the service.", registry=r)
+        self._errors = Counter(
+            "pdm_http_errors", "Requests that failed because of a defect of the service.", registry=r
+        )
         self._calls = Counter(
             "pdm_powerdns_calls", "Calls of PowerDNS's API, by operation and outcome.", ["operation", "outcome"],
             registry=r,
@@ -55,7 +57,9 @@ class Metrics:
             registry=r,
         )  # fmt: skip
         self._pending = Gauge("pdm_publisher_queue_depth", "Allocations whose DNS is not yet as wanted.", registry=r)
-        self._oldest = Gauge("pdm_publisher_queue_age_seconds", "How long the oldest of them has been so.", registry=r)
+        self._oldest = Gauge(
+            "pdm_publisher_queue_age_seconds", "How long the oldest of them has been waiting.", registry=r
+        )
         self._attempts = Counter(
             "pdm_publisher_attempts", "Attempts to make DNS as wanted, by outcome.", ["outcome"], registry=r
         )
@@ -66,7 +70,7 @@ class Metrics:
             "pdm_parent_batch_size", "Names in one change of a parent zone.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 100), registry=r,
         )  # fmt: skip
-        self._drift = Counter("pdm_drift_found", "Published names found otherwise in DNS.", registry=r)
+        self._drift = Counter("pdm_drift_found", "Published names whose DNS was found to differ.", registry=r)
         self._expired = Counter("pdm_reservations_expired", "Reservations removed after they expired.", registry=r)
         self._registrar_calls = Counter(
             "pdm_registrar_calls", "Requests to registrars, by operation and outcome.",
@@ -77,24 +81,24 @@ class Metrics:
             registry=r,
         )  # fmt: skip
         self._registration_checks = Counter(
-            "pdm_pool_registration_checks", "Looks at pool domains at their registrar, by what was found.",
+            "pdm_pool_registration_checks", "Checks of pool domains at their registrar, by what was found.",
             ["state"], registry=r,
         )  # fmt: skip
         self._registration_repairs = Counter(
             "pdm_pool_registration_repairs", "Changes made there, of nameservers or DS.", ["what"], registry=r
         )
         self._delegations = Gauge("pdm_delegations", "Watched delegations by phase.", ["phase"], registry=r)
-        self._looks = Counter("pdm_delegation_looks", "Looks at delegations, by what was found.", ["phase"], registry=r)
-        self._dns_queries = Counter("pdm_dns_queries", "Questions of looks at delegations.", registry=r)
+        self._looks = Counter(
+            "pdm_delegation_looks", "Observations of delegations, by what was found.", ["phase"], registry=r
+        )
+        self._dns_queries = Counter("pdm_dns_queries", "DNS questions asked to observe delegations.", registry=r)
         self._auth_failures = Counter(
             "pdm_auth_failures", "Requests refused for their credential, by why.", ["reason"], registry=r
         )
         self._file_valid = Gauge(
             "pdm_file_valid", "Whether the last reading of a file that may change was usable.", ["file"], registry=r
         )
-        self._refusals = Counter(
-            "pdm_refusals", "Names that were not given, by the rule that stood in the way.", ["reason"], registry=r
-        )
+        self._refusals = Counter("pdm_refusals", "Names that were refused, by the rule.", ["reason"], registry=r)
         self._allocations = Gauge(
             "pdm_allocations", "Allocations and open claims, by pool domain (or byo) and state.", ["pool", "state"],
             registry=r,
@@ -103,10 +107,8 @@ class Metrics:
             "pdm_publish_seconds", "From a commit until the nameservers answer as wanted.",
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800), registry=r,
         )  # fmt: skip
-        self._failures = Counter(
-            "pdm_publisher_failures", "Attempts that failed, by what stood in the way.", ["cause"], registry=r
-        )
-        self._drift_repaired = Counter("pdm_drift_repaired", "Published names made as wanted again.", registry=r)
+        self._failures = Counter("pdm_publisher_failures", "Attempts that failed, by cause.", ["cause"], registry=r)
+        self._drift_repaired = Counter("pdm_drift_repaired", "Published names whose DNS was repaired.", registry=r)
         self._powerdns_up = Gauge("pdm_powerdns_up", "Whether PowerDNS's API answers.", registry=r)
         self._database_up = Gauge("pdm_database_up", "Whether PostgreSQL answers, with this schema.", registry=r)
         self._connections = Gauge(

@@ -60,7 +60,7 @@ class AllocationReply(Reply, kw_only=True):
     reservation_token: str | None = None
     tenant: str | None = None
     warning: str | None = None
-    """Only in the reply to the reserve: the name is easily taken for another one."""
+    """Only in the reply to the reserve: the name is easily mistaken for another one."""
 
 
 class AllocationPage(Reply, kw_only=True):
@@ -109,4 +109,4 @@ class CheckReply(Reply, kw_only=True):
     detail: str | None = None
     fqdn: str | None = None
     warning: str | None = None
-    """Of a free name that is easily taken for another one."""
+    """Of a free name that is easily mistaken for another one."""

@@ -10,7 +10,7 @@ from pdm_service.wire.base import Reply
 
 
 class ZoneRRset(Struct, frozen=True, kw_only=True):
-    """One RRset of the zone as its present nameservers serve it."""
+    """One RRset of the zone as its current nameservers serve it."""
 
     name: str
     type: str
@@ -39,7 +39,7 @@ class PreflightReply(Reply, kw_only=True):
     domain: str
     problems: list[Finding]
     records: list[ZoneRRset]
-    """What its present nameservers have, for `import`."""
+    """What its current nameservers have, for `import`."""
 
 
 class DelegationServer(Reply, kw_only=True):

@@ -34,7 +34,7 @@ class RenewRequest(NameRequest, kw_only=True):
 
 
 class ImportedRRset(V1Request, kw_only=True):
-    """An RRset to copy from the zone as its present nameservers serve it."""
+    """An RRset to copy from the zone as its current nameservers serve it."""
 
     name: str
     type: str

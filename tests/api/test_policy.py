@@ -111,7 +111,7 @@ def test_brand_is_opened_to_one_client_with_its_key(alice: Caller, bob: Caller) 
 
 
 def test_lookalike_of_anothers_name(alice: Caller, bob: Caller) -> None:
-    """A name that is easily taken for another client's is refused; for one's own it is not."""
+    """A name that is easily mistaken for another client's is refused; for one's own it is not."""
     stem = name("il")
     assert alice.reserve(stem).status_code == 201
     alike = stem.replace("i", "l", 1)

@@ -68,7 +68,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("route", ["v1", "compat"])
 def test_validate(service: Service, registrars: dict[str, Server], name: str, route: str) -> None:
-    """A token that works is told with the present nameservers and what it may do; nothing is changed."""
+    """A token that works is told with the current nameservers and what it may do; nothing is changed."""
     server = registrars[name]
     server.read_only = True
     answer = (

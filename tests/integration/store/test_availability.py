@@ -96,7 +96,7 @@ def strict(store: Store) -> Allocations:
 
 @pytest.mark.parametrize("state", ["reserved", "active", "quarantined"])
 async def test_reserve_of_what_looks_alike(store: Store, state: str) -> None:
-    """A name that is easily taken for another client's, or tenant's, is refused; its holder gets it."""
+    """A name that is easily mistaken for another client's, or tenant's, is refused; its holder gets it."""
     await getattr(store, state)(tenant="team")
     async with store.unchanged():
         for actor, tenant in ((OTHER, None), (OTHER, "team"), (CLIENT, "rival")):
