@@ -4,7 +4,7 @@
 trailing dot: `registrable` tells. A nameserver is a host name of the same form. Adapters give and take
 sets of nameservers as tuples, sorted, without repeats; order and letter case mean nothing to a registry.
 
-**Credentials** come as the text that the customer wrote, in the form that `About.token_form` tells. A text
+**Credentials** come as the text that the customer wrote, in the form that `About.token_form` says. A text
 of another form raises InvalidCredential before any request is sent. They live in the arguments of one
 call: an adapter keeps none, and no failure, log line, metric or URL that is logged holds one.
 
@@ -12,11 +12,11 @@ call: an adapter keeps none, and no failure, log line, metric or URL that is log
 in the account, and tells whether the nameservers may be set: yes, no (with the reason, and what to do
 instead), or None where the provider offers no way to find out. It never claims what it has not seen.
 
-**get_nameservers** tells what the registrar has on record, which is not what the parent zone answers: a
+**get_nameservers** returns what the registrar has on record, which is not what the parent zone answers: a
 registry may be behind, or may have put the domain on hold. Who needs the truth asks the parent as well.
 
 **set_nameservers** makes the set exactly the given one, and touches nothing else: no records, no DS, no
-lock, no contact. It looks first and writes only if the set differs, so it may be repeated for ever. It
+lock, no contact. It reads first and writes only if the set differs, so it may be repeated without end. It
 returns Applied with what it read back, or Pending when the provider goes on by itself; a pending change
 can still fail, `Follows.progress` or a later get_nameservers tells. It does not look for a DS at the
 parent: whoever changes nameservers has to, since a stale DS makes the domain bogus (RFC 6781 section 4.3.5).
@@ -63,7 +63,7 @@ import dns.name
 from publicsuffixlist import PublicSuffixList
 
 SECONDS = 8.0
-"""How long a call may take unless told otherwise."""
+"""How long a call may take unless the caller says otherwise."""
 
 MIN_NAMESERVERS, MAX_NAMESERVERS = 2, 13
 
@@ -78,7 +78,7 @@ class RegistrarError(Exception):
     retry_after_seconds: int | None = None
 
     def __init__(self, detail: str, code: str = "") -> None:
-        """`code` is told with the sentence; it must be one that the provider's documents list."""
+        """`code` is shown with the sentence; it must be one that the provider's documents list."""
         super().__init__(f"{detail} ({code})" if code else detail)
         self.code = code
 
@@ -142,7 +142,7 @@ class Unavailable(RegistrarError):
     retry_after_seconds = 10
 
     def __init__(self, detail: str, code: str = "", *, sent: bool = True) -> None:
-        """`sent` tells whether the provider may have got the request."""
+        """`sent` says whether the provider may have got the request."""
         super().__init__(detail, code)
         self.sent = sent
 
@@ -204,10 +204,10 @@ class Applied:
 
 @dataclass(frozen=True)
 class Pending:
-    """The provider has taken the change and goes on by itself; it may still fail."""
+    """The provider has accepted the change and completes it by itself; it may still fail."""
 
     operation: str | None
-    """What `Follows.progress` takes; None where only reading again tells."""
+    """What `Follows.progress` takes; None where only reading again shows it."""
     poll_after_seconds: int
 
 
@@ -220,7 +220,7 @@ class Progress:
 
     done: bool
     failed: RegistrarError | None = None
-    """Why it failed; it is over then, unless the provider tries again by itself."""
+    """Why it failed; it has ended then, unless the provider tries again by itself."""
     poll_after_seconds: int = 30
 
 
@@ -277,7 +277,7 @@ class Registrar(Protocol):
 
 @runtime_checkable
 class Follows(Protocol):
-    """A registrar that tells how a change goes on that it has taken."""
+    """A registrar that reports the progress of a change that it has accepted."""
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """Return how the operation of a Pending stands; raises RegistrarError."""
@@ -286,7 +286,7 @@ class Follows(Protocol):
 
 @runtime_checkable
 class ReadsDs(Protocol):
-    """A registrar that tells the DS that it has on record for the parent zone."""
+    """A registrar that gives the DS that it has on record for the parent zone."""
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """Return the DS on record, sorted; raises RegistrarError."""
@@ -341,7 +341,7 @@ def wanted(nameservers: Iterable[str]) -> tuple[str, ...]:
 
 
 def known(nameservers: Iterable[str]) -> tuple[str, ...]:
-    """Return nameservers as a provider tells them in the contract's form; what is empty is left out."""
+    """Return nameservers as a provider gives them, in the contract's form; what is empty is left out."""
     hosts = (host.strip().removesuffix(".").lower() for host in nameservers)
     return tuple(sorted({host if host.isascii() else _a_labels(host) for host in hosts if host}))
 

@@ -1,4 +1,4 @@
-"""How anything is changed at a registrar: look, write once, read back."""
+"""How anything is changed at a registrar: read, write once, read back."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -40,7 +40,7 @@ async def settle(
     """Make what `look` returns the wanted; None once it is on record.
 
     `write` returns None when the provider says that the change is made. Raises OutcomeUnclear when it
-    cannot be told whether it was, and what either of them raises.
+    is not known whether it was, and what either of them raises.
     """
     if await look() == wanted:
         return None

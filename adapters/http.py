@@ -47,7 +47,7 @@ _LIBRARIES = (
 )  # fmt: skip
 
 Observe = Callable[[str, str, str, float], None]
-"""Is told of every request: registrar, operation, outcome, seconds."""
+"""Gets every request: registrar, operation, outcome, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the status is one of success."""
+        """Return whether the status is one of success."""
         return 200 <= self.status < 300
 
     def json(self, shape: type[T]) -> T:
@@ -109,8 +109,8 @@ def deadline(within: float) -> float:
 
 def rate_limited(reply: Reply, delay: int | None = None, code: str = "") -> RateLimited:
     """Return the failure for too many requests, with the delay of the header, else `delay`, else a minute."""
-    told = reply.retry_after()
-    wait = told if told is not None else delay if delay is not None else _DEFAULT_DELAY
+    asked = reply.retry_after()
+    wait = asked if asked is not None else delay if delay is not None else _DEFAULT_DELAY
     return RateLimited(f"the registrar takes no more requests for now; try again in {wait} s", wait, code)
 
 
@@ -146,7 +146,7 @@ class Http:
         return await self._retrying(_may_be_read_again, until)(self._once, request, interpret, until)
 
     async def write(self, request: Request, interpret: Interpret[T], until: float) -> T:
-        """Send a change once, and return what the reply means; raises OutcomeUnclear where it cannot be told.
+        """Send a change once, and return what the reply means; raises OutcomeUnclear where that is not known.
 
         Some of the time is left, for reading back.
         """

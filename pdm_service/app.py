@@ -32,8 +32,8 @@ class Service:
 
     def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""
-        told = self._parts.telemetry
-        return Edge(self._routes(), told.metrics, told.tracing)
+        telemetry = self._parts.telemetry
+        return Edge(self._routes(), telemetry.metrics, telemetry.tracing)
 
     def _handlers(self) -> list[HTTPRouteHandler]:
         parts = self._parts
@@ -72,7 +72,7 @@ class Service:
         )
 
     async def database_ready(self) -> bool:
-        """Tell whether the database answers and has this release's schema, or a later one."""
+        """Return whether the database answers and has this release's schema, or a later one."""
         try:
             found = await migrate.revision(self._parts.store.callers)
         except StoreUnavailable:

@@ -1,4 +1,4 @@
-"""What is done now and then, in the background: each chore again and again, whatever becomes of one turn."""
+"""The work in the background: each chore takes turn after turn, whatever happens in one of them."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ _EXPIRED_KEPT = timedelta(hours=1)
 
 
 async def forever(what: str, turn: Callable[[], Awaitable[None]], pause: float = 0.0) -> None:
-    """Take a turn again and again, `pause` seconds apart. A defect is told to the log; it must not end the work."""
+    """Take turn after turn, `pause` seconds apart, without end. A defect is logged; it must not end the work."""
     while True:
         try:
             await turn()
@@ -77,7 +77,7 @@ async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) 
 
 
 async def _keep_house(parts: Parts) -> None:
-    """Remove what is over: reservations, claims, quarantines, old events."""
+    """Remove what has expired: reservations, claims, quarantines, old events."""
     store = parts.store
     parts.telemetry.metrics.expired(await store.allocations.expire(_EXPIRED_KEPT) + await store.claims.expire())
     await store.availability.end_quarantine()

@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 
 def _missing(command: str, library: str) -> click.Command:
-    """Return a command that tells what it needs."""
+    """Return a command that says what it needs."""
 
     @click.command(command, help=f"(needs {library}: install pool-domain-manager[server])")
     def tell() -> None:

@@ -1,7 +1,7 @@
-"""The typed client: one method for each call of the API, raising the errors that the service tells.
+"""The typed client: one method for each call of the API, raising the errors that the service answers.
 
 It needs none of what the service itself needs. What the contract makes safe to repeat is repeated, for some time,
-where the service cannot be reached, or says 503: looking, reserving (with an Idempotency-Key, made here unless
+where the service cannot be reached, or says 503: reading, reserving (with an Idempotency-Key, made here unless
 given), renewing, committing, releasing with the token, declaring. What is sent to a registrar is not.
 
     async with Client("https://pdm.example", key=key) as pdm:
@@ -108,7 +108,7 @@ class Client:
     # --- the verbs -------------------------------------------------------------------------------
 
     async def check(self, pool_domain: str, subdomain: str, *, tenant: str | None = None) -> CheckReply:
-        """Tell whether a name is free."""
+        """Return whether a name is free."""
         query = _given(poolDomain=pool_domain, subdomain=subdomain, tenant=tenant)
         return await self._get("/v1/check", CheckReply, query)
 
@@ -137,7 +137,7 @@ class Client:
         tenant: str | None = None,
         idempotency_key: str | None = None,
     ) -> AllocationReply:
-        """Open a claim on a domain of one's own; the reply has the `challenge` that proves it."""
+        """Open a claim on a domain that a customer brings; the reply has the `challenge` that proves it."""
         body = _given(mode=mode, domain=domain, createdBy=created_by, ttlSeconds=ttl_seconds, tenant=tenant)
         return await self._reserve(body, idempotency_key, None)
 
@@ -266,7 +266,7 @@ class Client:
         query = {"fresh": "true"} if fresh else {}
         return await self._get(f"/v1/delegations/{quote(domain, safe='')}", DelegationReply, query)
 
-    # --- looking -------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------
 
     async def find(self, fqdn: str, *, owner: str | None = None) -> AllocationReply:
         """Return one allocation."""
@@ -371,7 +371,7 @@ class Client:
 
 
 def _told(reply: httpx.Response) -> PdmError:
-    """Return the error that a reply tells of."""
+    """Return the error that a reply describes."""
     try:
         problem = msgspec.json.decode(reply.content, type=_Problem)
     except msgspec.DecodeError:

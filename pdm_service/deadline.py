@@ -1,4 +1,4 @@
-"""The one deadline of a request, set where it comes in: whatever waits takes at most what is left of it.
+"""The one deadline of a request, set where it comes in: each step that waits takes at most what is left of it.
 
 Work in the background has none.
 """
@@ -24,7 +24,7 @@ def begin() -> float:
 def left(most: float, of: float = ANSWER_SECONDS) -> float:
     """Return the seconds that a step may take: `most`, or what is left of the first `of` seconds of the request.
 
-    Zero or less once they are over.
+    Zero or less once they have passed.
     """
     started = _started.get()
     return most if started is None else min(most, of - (monotonic() - started))

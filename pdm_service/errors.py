@@ -20,7 +20,7 @@
     ├── PoolNotAllowed 403       pool-not-allowed  ├── QuotaExceeded 429        quota-exceeded
     ├── TooManyAttempts 429      too-many-attempts ├── NotCanonical 422         not-canonical
     ├── AuthenticationUnavailable 503 authentication-unavailable
-    └── RegistrarFailure, what a registrar's adapter tells
+    └── RegistrarFailure, what a registrar's adapter reports
         ├── InvalidToken 401         invalid-token           ├── IpNotAllowed 403        ip-not-allowed
         ├── AccountNotEligible 403   account-not-eligible    ├── InsufficientScope 403   insufficient-scope
         ├── DomainNotInAccount 403   domain-not-in-account   ├── RegistryLocked 409      registry-locked
@@ -38,7 +38,7 @@ from pdm_service.findings import Finding
 
 
 class PdmError(Exception):
-    """Base of all errors told to a caller: a code, a status and one sentence to act on."""
+    """Base of all errors that a caller gets: a code, a status and one sentence to act on."""
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -98,13 +98,13 @@ class OverlapsAllocation(PdmError):
 
 
 class ReservationExpired(PdmError):
-    """The reservation's time is over."""
+    """The reservation has expired."""
 
     code, status = "reservation-expired", 410
 
 
 class PayloadTooLarge(PdmError):
-    """The body is over the limit."""
+    """The body is larger than the limit."""
 
     code, status = "payload-too-large", 413
 
@@ -176,7 +176,7 @@ class UnsupportedRegistrar(PdmError):
     code, status = "unsupported-registrar", 404
 
     def __init__(self, detail: str, supported: tuple[str, ...] = ()) -> None:
-        """`supported` is told beside the sentence."""
+        """`supported` goes into the reply next to the sentence."""
         super().__init__(detail)
         self.supported = supported
 
@@ -200,12 +200,12 @@ class MissingNameservers(PdmError):
 
 
 class PreflightBlocked(PdmError):
-    """Something was found that a change of nameservers must not go over, or only when the caller says so."""
+    """Something was found that forbids a change of nameservers, or needs the caller's acknowledgement."""
 
     code, status = "preflight-blocked", 409
 
     def __init__(self, detail: str, problems: tuple[Finding, ...] = ()) -> None:
-        """`problems` are told beside the sentence."""
+        """`problems` go into the reply next to the sentence."""
         super().__init__(detail)
         self.problems = problems
 
@@ -273,13 +273,13 @@ class AuthenticationUnavailable(PdmError):
 
 
 class NotCanonical(PdmError):
-    """A value of a declared allocation is not in the form in which it is told."""
+    """A value of a declared allocation is not in the form in which the service returns it."""
 
     code, status = "not-canonical", 422
 
 
 class RegistrarFailure(PdmError):
-    """Base of what a registrar's adapter tells."""
+    """Base of what a registrar's adapter reports."""
 
     def __init__(self, detail: str, retry_after_seconds: int | None = None) -> None:
         super().__init__(detail)

@@ -58,7 +58,7 @@ _PUBLISHER_CONNECTIONS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """What the service tells of itself."""
+    """What the service reports of itself."""
 
     metrics: Metrics
     tracing: Tracing
@@ -88,7 +88,7 @@ class Store:
     worklist: Worklist
 
 
-def store(settings: Settings, told: Telemetry) -> Store:
+def store(settings: Settings, reports: Telemetry) -> Store:
     """Return the tables, over one pool of connections for callers and one for the publisher."""
     # What callers ask for is found by an index. A plan that is made while a table is empty would go without, and be
     # kept until the statistics are renewed: a minute or so in which a new deployment is many times slower.
@@ -96,12 +96,12 @@ def store(settings: Settings, told: Telemetry) -> Store:
     database = Database(
         settings.database_url,
         settings.database_connections,
-        told.metrics.database_failure,
+        reports.metrics.database_failure,
         enable_seqscan="off",
         jit="off",
     )
     publishing = Database(
-        settings.database_url, _PUBLISHER_CONNECTIONS, told.metrics.database_failure, synchronous_commit="off"
+        settings.database_url, _PUBLISHER_CONNECTIONS, reports.metrics.database_failure, synchronous_commit="off"
     )
     availability = Availability(database, settings.confusables)
     allocations = Allocations(database, availability)
@@ -131,12 +131,12 @@ class Callers:
     policy: Callable[[], Policy]
 
 
-def who_calls(settings: Settings, told: Telemetry) -> Callers:
+def who_calls(settings: Settings, reports: Telemetry) -> Callers:
     """Return the gate, and the name policy."""
     clients = review = None
     if settings.auth_tokens_file is not None:
         clients = LiveFile(
-            settings.auth_tokens_file, callers.read, lambda valid: told.metrics.file("callers", valid=valid)
+            settings.auth_tokens_file, callers.read, lambda valid: reports.metrics.file("callers", valid=valid)
         )
     if settings.kubernetes_url is not None:
         review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)
@@ -144,8 +144,8 @@ def who_calls(settings: Settings, told: Telemetry) -> Callers:
         logs.announce("anonymous", {"open": "the compatibility routes for pools, to callers without a credential"})
     named: Callable[[], Policy] = functools.cache(Policy)
     if settings.policy_file is not None:
-        named = LiveFile(settings.policy_file, policy.read, lambda valid: told.metrics.file("policy", valid=valid))
-    gate = Gate(clients, review, anonymous=settings.anonymous, observe=told.metrics.auth_failure)
+        named = LiveFile(settings.policy_file, policy.read, lambda valid: reports.metrics.file("policy", valid=valid))
+    gate = Gate(clients, review, anonymous=settings.anonymous, observe=reports.metrics.auth_failure)
     return Callers(gate=gate, review=review, policy=named)
 
 
@@ -159,16 +159,16 @@ class Outside:
     ways_out: list[Http] = field(default_factory=list)
 
 
-def outside(settings: Settings, told: Telemetry) -> Outside:
+def outside(settings: Settings, reports: Telemetry) -> Outside:
     """Return the clients of others' APIs."""
 
     def powerdns_called(operation: str, outcome: str, seconds: float) -> None:
-        told.metrics.powerdns_call(operation, outcome, seconds)
-        told.tracing.past(f"powerdns {operation}", outcome, seconds)
+        reports.metrics.powerdns_call(operation, outcome, seconds)
+        reports.tracing.past(f"powerdns {operation}", outcome, seconds)
 
     def registrar_called(registrar: str, operation: str, outcome: str, seconds: float) -> None:
-        told.metrics.registrar_call(registrar, operation, outcome, seconds)
-        told.tracing.past(f"{registrar} {operation}", outcome, seconds)
+        reports.metrics.registrar_call(registrar, operation, outcome, seconds)
+        reports.tracing.past(f"{registrar} {operation}", outcome, seconds)
 
     ways_out: list[Http] = []
 
@@ -196,7 +196,7 @@ class Publishing:
     outcomes: Outcomes
 
 
-def publishing(settings: Settings, told: Telemetry, stored: Store, beyond: Outside) -> Publishing:
+def publishing(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside) -> Publishing:
     """Return the publisher, and what it asks the platform's nameservers with."""
     nameservers = Nameservers(settings.nameservers, settings.nameserver_addresses, beyond.powerdns)
     pace = Pace(
@@ -211,8 +211,8 @@ def publishing(settings: Settings, told: Telemetry, stored: Store, beyond: Outsi
         nameservers=nameservers,
         names=settings.nameservers,
         pace=pace,
-        metrics=told.metrics,
-        tracing=told.tracing,
+        metrics=reports.metrics,
+        tracing=reports.tracing,
     )
     return Publishing(
         nameservers=nameservers, publisher=publisher, outcomes=Outcomes(stored.allocations, stored.signals)
@@ -227,7 +227,7 @@ class Pools:
     guard: Guard | None
 
 
-def pools(settings: Settings, told: Telemetry, stored: Store, beyond: Outside, published: Publishing) -> Pools:
+def pools(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside, published: Publishing) -> Pools:
     """Return what keeps the pool domains."""
     zones = PoolZones(
         domains=settings.pool_domains,
@@ -239,7 +239,7 @@ def pools(settings: Settings, told: Telemetry, stored: Store, beyond: Outside, p
         signals=stored.signals,
         interval=settings.audit_interval,
         keep_strays=settings.keep_strays,
-        metrics=told.metrics,
+        metrics=reports.metrics,
     )
     if settings.pool_registrar is None or settings.pool_registrar_token is None:
         logs.announce("no pool registrar", {"poolDomains": settings.pool_domains, "unguarded": "nameservers, DS"})
@@ -254,7 +254,7 @@ def pools(settings: Settings, told: Telemetry, stored: Store, beyond: Outside, p
         registrations=stored.registrations,
         ready=lambda domain: zones.status[domain].ready,
         pace=GuardPace(tick=settings.reconcile_interval, ds_delay=settings.pool_ds_delay),
-        metrics=told.metrics,
+        metrics=reports.metrics,
     )
     return Pools(zones=zones, guard=guard)
 
@@ -269,7 +269,7 @@ class Delegations:
     """Whether there is a way into the DNS."""
 
 
-def delegations(settings: Settings, told: Telemetry, stored: Store, beyond: Outside) -> Delegations:
+def delegations(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside) -> Delegations:
     """Return the watch, and the way into the DNS."""
     prober = Prober(
         hints=settings.root_hints,
@@ -286,7 +286,7 @@ def delegations(settings: Settings, told: Telemetry, stored: Store, beyond: Outs
         signals=stored.signals,
         first=settings.delegation_interval,
         ds_registrars=beyond.registrars.that_set_ds,
-        metrics=told.metrics,
+        metrics=reports.metrics,
     )
     if not settings.root_hints:
         logs.announce("no root hints", {"unwatched": "delegations of customers' domains"})
@@ -368,17 +368,17 @@ class Parts:
 
 def build(settings: Settings) -> Parts:
     """Build every part; opens no connection yet."""
-    told = telemetry(settings)
-    stored = store(settings, told)
-    called = who_calls(settings, told)
-    beyond = outside(settings, told)
-    published = publishing(settings, told, stored, beyond)
-    kept = pools(settings, told, stored, beyond, published)
-    observed = delegations(settings, told, stored, beyond)
+    reports = telemetry(settings)
+    stored = store(settings, reports)
+    called = who_calls(settings, reports)
+    beyond = outside(settings, reports)
+    published = publishing(settings, reports, stored, beyond)
+    kept = pools(settings, reports, stored, beyond, published)
+    observed = delegations(settings, reports, stored, beyond)
     moving = byo(settings, stored, beyond, published, observed)
     return Parts(
         settings=settings,
-        telemetry=told,
+        telemetry=reports,
         store=stored,
         callers=called,
         outside=beyond,
@@ -386,12 +386,12 @@ def build(settings: Settings) -> Parts:
         pools=kept,
         delegations=observed,
         byo=moving,
-        allocator=_allocator(settings, told, stored, called, beyond, published, kept, observed, moving),
+        allocator=_allocator(settings, reports, stored, called, beyond, published, kept, observed, moving),
     )
 
 
 def _allocator(
-    settings: Settings, told: Telemetry, stored: Store, called: Callers, beyond: Outside, published: Publishing,
+    settings: Settings, reports: Telemetry, stored: Store, called: Callers, beyond: Outside, published: Publishing,
     kept: Pools, observed: Delegations, moving: Byo,
 ) -> Allocator:  # fmt: skip
     reservations = Reservations(stored.holdings, settings.reservation_ttl)
@@ -404,7 +404,7 @@ def _allocator(
         policy=called.policy,
         confusables=settings.confusables,
         on_commit=kept.guard.committed if kept.guard else lambda _: None,
-        on_refusal=told.metrics.refusal,
+        on_refusal=reports.metrics.refusal,
     )
     customer_domains = CustomerDomains(
         allocations=stored.allocations,

@@ -1,8 +1,8 @@
 """Typed client of the PowerDNS Authoritative HTTP API.
 
 Calls in flight are limited, since the server's listen backlog is 10. Every call has a deadline,
-since a server whose database hangs answers never. Nothing is retried here: the publisher looks
-again at what is there.
+since a server whose database hangs never answers. Nothing is retried here: the publisher reads
+what is there and tries again.
 https://doc.powerdns.com/authoritative/http-api/zone.html
 """
 
@@ -101,7 +101,7 @@ class PowerDns:
     def __init__(
         self, base_url: str, api_key: str, server_id: str, concurrency: int, observe: Callable[[str, str, float], None]
     ) -> None:
-        """`observe` is told of every call: operation, outcome, seconds."""
+        """`observe` gets every call: operation, outcome, seconds."""
         self._client = httpx.AsyncClient(
             base_url=f"{base_url}/api/v1/servers",
             headers={"X-API-Key": api_key},
@@ -196,7 +196,7 @@ class PowerDns:
         await self._call("change-zone", "PUT", f"/zones/{_id(name)}", settings)
 
     async def metadata(self, name: str) -> dict[str, list[str]]:
-        """Return a zone's metadata by kind: the settings that were made, where the zone itself tells defaults."""
+        """Return a zone's metadata by kind: the settings that were made, where the zone itself shows defaults."""
         reply = await self._call("get-metadata", "GET", f"/zones/{_id(name)}/metadata")
         return {entry.kind: entry.metadata for entry in msgspec.json.decode(reply.content, type=list[_Metadata])}
 

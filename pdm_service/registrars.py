@@ -17,7 +17,7 @@ SET_SECONDS = 9.0
 """Existing callers give up after 10."""
 _VALIDATE_SECONDS = 8.0
 _LOOK_SECONDS = 4.0
-"""The most of SET_SECONDS that the look before a change may take."""
+"""The most of SET_SECONDS that the check before a change may take."""
 
 _TOLD_AS: dict[type[base.RegistrarError], type[errors.RegistrarFailure]] = {
     base.InvalidCredential: errors.InvalidToken,
@@ -73,7 +73,7 @@ class Registrars:
         try:
             found = await self._adapters[asked.registrar].validate(secret, asked.domain, within=_VALIDATE_SECONDS)
         except base.RegistrarError as failure:
-            raise told(failure) from None
+            raise as_error(failure) from None
         return asked, found
 
     async def set_nameservers(
@@ -92,7 +92,7 @@ class Registrars:
                 raise before.obstacle
             change = await adapter.set_nameservers(secret, asked.domain, wanted, within=until - monotonic())
         except base.RegistrarError as failure:
-            raise told(failure) from None
+            raise as_error(failure) from None
         applied = isinstance(change, Applied)
         fields = {**msgspec.structs.asdict(asked), "before": before.nameservers, "after": wanted, "applied": applied}
         logs.event(_log, logging.INFO, "nameservers set", fields)
@@ -143,8 +143,8 @@ def registrable(domain: str) -> str:
     raise errors.InvalidFormat(f"{name} is a sub-domain; a registrar knows {found} alone")
 
 
-def told(failure: base.RegistrarError) -> errors.RegistrarFailure:
-    """Return a registrar's failure as callers are told of it."""
+def as_error(failure: base.RegistrarError) -> errors.RegistrarFailure:
+    """Return a registrar's failure as callers get it."""
     return _TOLD_AS[type(failure)](failure.detail, failure.retry_after_seconds)
 
 

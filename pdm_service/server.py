@@ -1,4 +1,4 @@
-"""Serve the application on one socket until told to stop, and drain it then."""
+"""Serve the application on one socket until it is stopped, and drain it then."""
 
 import asyncio
 import gc
@@ -70,7 +70,7 @@ async def serve(settings: Settings) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.drain.total_seconds()),
     )
-    # What is there by now stays: sparing the collector from it, at every turn, is worth a tenth of the time.
+    # What is there by now stays: without it each collection takes a tenth less of the time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

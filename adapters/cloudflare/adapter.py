@@ -3,7 +3,7 @@
 1. The nameservers of a domain that is registered with Cloudflare are Cloudflare's, by its terms:
    https://developers.cloudflare.com/registrar/faq/ . validate says so, with what to do instead.
 2. A zone at Cloudflare does not mean that the domain is registered there; mostly it is not.
-3. The nameservers that the API tells are the ones that Cloudflare has assigned. A registry may have others, for a
+3. The nameservers that the API gives are the ones that Cloudflare has assigned. A registry may have others, for a
    registrant who is not verified for instance.
 4. DS are Cloudflare's own, published by itself; they can be read.
 5. Whether a good token that an account owns may read registrations is not documented: a refusal is no verdict.
@@ -120,7 +120,7 @@ async def _zone(api: Api, token: Token, domain: str) -> Zone:
     try:
         zone = await api.find_zone(domain)
     except (MissingPermission, InvalidCredential) as failure:
-        # "Authentication error" is told of good tokens too, for what they may not do.
+        # "Authentication error" comes for good tokens too, for what they may not do.
         if isinstance(failure, InvalidCredential) and not failure.code == "10000":
             raise
         await _refuse_unless_active(api, token)

@@ -4,7 +4,7 @@ https://developers.cloudflare.com/api/
 
 1. Success is `success` in the body; `messages` hold numbers on success too, and mean nothing.
 2. A token of a wrong form is 400 with code 6003, not 401.
-3. Code 9109 has several meanings: its message is looked at, from its start.
+3. Code 9109 has several meanings: its message decides, from its start.
 4. A token that an account owns (`cfat_…`) is refused by the user's verify call though it is good.
 5. HTTP 200 of a verify call does not mean a usable token: its status does.
 """
@@ -60,7 +60,7 @@ class Token:
 
     @property
     def of_account(self) -> bool:
-        """Tell whether an account owns the token."""
+        """Return whether an account owns the token."""
         return self.text.startswith("cfat_")
 
 
@@ -170,12 +170,12 @@ class Api:
 def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
     def interpret(reply: Reply) -> T:
         try:
-            told = msgspec.json.decode(reply.body, type=_Failed)
+            answer = msgspec.json.decode(reply.body, type=_Failed)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise (_misunderstood() if reply.ok else unexpected(reply)) from None
-        if reply.ok and told.success:
+        if reply.ok and answer.success:
             return read(reply)
-        raise _failure(reply, told.errors)
+        raise _failure(reply, answer.errors)
 
     return interpret
 
@@ -217,8 +217,8 @@ def _by_message(message: str, code: str) -> RegistrarError:
         ("Max auth failures reached", RateLimited(
             "Cloudflare has locked us out after refused tokens; try again later", _LOCKED_OUT_SECONDS, code)),
     )  # fmt: skip
-    told = next((failure for start, failure in starts if message.startswith(start)), None)
-    return told or MissingPermission("the Cloudflare token may not read this", code)
+    known = next((failure for start, failure in starts if message.startswith(start)), None)
+    return known or MissingPermission("the Cloudflare token may not read this", code)
 
 
 def _id(text: str) -> str:

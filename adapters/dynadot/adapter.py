@@ -3,7 +3,7 @@
 1. A credential without a secret goes to api3, one with a secret to REST v2.
 2. A key has no scopes: what works for reading works for everything.
 3. Dynadot takes one request at a time for each account: requests with one key wait for each other here.
-   Other processes with the same key meet "busy", which is told as a limit.
+   Other processes with the same key meet "busy", which is reported as a limit.
 4. DS are added one by one, and removed only all together. What is missing is added first, so that a DS that
    Dynadot does not take leaves everything as it was; if one has to go, the set is then without DS for a
    moment, which is insecure, not bogus.

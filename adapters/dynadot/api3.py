@@ -5,7 +5,7 @@ https://www.dynadot.com/domain/api3.html
 1. The key has to stand in the query: `Request.secret_query` keeps it out of what is logged.
 2. The status is 200 for errors too. Success is code 0, a number or a text, below the command's own root.
    That the account is busy may stand in `Status` alone.
-3. A bad key is told below another root, `Response`, without a status.
+3. A bad key is reported below another root, `Response`, without a status.
 4. Only custom nameservers are listed; Dynadot's own DNS, parking and forwarding have no list.
 5. The reply of get_dnssec is not documented as JSON: any list of DS under a name that says so is taken.
 """
@@ -61,7 +61,7 @@ class Api3:
         await self._write("clear_dnssec", {"domain_name": domain}, lambda _: None)
 
     async def _make_known(self, host: str) -> None:
-        # Refused means known already, mostly; where it does not, set_ns tells.
+        # Refused means known already, mostly; where it does not, set_ns says so.
         with suppress(Rejected):
             try:
                 await self._write("add_ns", {"host": host}, lambda _: None)
@@ -93,7 +93,7 @@ def _answer(command: str, read: Callable[[Fields], T], otherwise: type[Registrar
         if found is None:
             raise words.misunderstood()
         error, status = found.get("Error") or "", found.get("Status", "success")
-        if (failure := words.told(error, status)) is not None:
+        if (failure := words.known(error, status)) is not None:
             raise failure
         code = str(found.get("ResponseCode", "")).strip()
         if code not in {"", "0"}:

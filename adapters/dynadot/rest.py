@@ -4,7 +4,7 @@ https://www.dynadot.com/domain/api-document
 
 1. Every request is signed here, over its path and the exact bytes of its body. Dynadot does not look at the
    signature when nameservers are read: only the domain's own page proves that the secret is right.
-2. The body has a code of its own, which may tell an error where the status tells success.
+2. The body has a code of its own, which may say error where the status says success.
 3. 202 says that a change was taken, not that it was made; no operation can be asked about.
 4. A PUT of a DS takes one, with all six members, and adds it or replaces the one of its key tag. DELETE removes all.
 5. Nameservers are read as texts or as objects with a name; on Dynadot's own DNS there is no list of them.
@@ -121,10 +121,10 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = _Envelope(code="")
         # What is not of this form may be anything, also a credential: an error about it would hold it.
-        told = str(body.code).strip()
-        if not (told.isascii() and told.isdecimal() and len(told) < 10):
+        text = str(body.code).strip()
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise (words.misunderstood() if reply.ok else unexpected(reply))
-        code = int(told)
+        code = int(text)
         if reply.ok and 200 <= code < 300:
             return read(reply, body)
         raise _failure(reply, code if reply.ok else reply.status, body, otherwise)
@@ -139,7 +139,7 @@ def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[Registr
         return Unavailable("Dynadot's API is failing")
     if status < 400:
         return words.misunderstood()
-    if (failure := words.told(body.error.description if body.error else "", body.message)) is not None:
+    if (failure := words.known(body.error.description if body.error else "", body.message)) is not None:
         return failure
     kind, detail = _STATUSES.get(status, (otherwise, ""))
     return kind(detail) if detail else words.refused(kind)

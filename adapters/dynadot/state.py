@@ -1,4 +1,4 @@
-"""What either of Dynadot's APIs tells of a domain; they spell the same fields in two ways."""
+"""What either of Dynadot's APIs says of a domain; they spell the same fields in two ways."""
 
 import re
 import time
@@ -26,7 +26,7 @@ class State:
 
 
 def state_of(info: object, settings: object) -> State:
-    """Return the state that the fields of a domain and of its nameservers tell; raises Unavailable."""
+    """Return the state that the fields of a domain and of its nameservers give; raises Unavailable."""
     fields = plain(info)
     return State(hosts_of(settings), _obstacle(fields), (_UNVERIFIED,) if _yes(fields, "registrantunverified") else ())
 

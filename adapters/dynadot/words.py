@@ -60,8 +60,8 @@ _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9-]+")
 _CONTAINER = re.compile(r"(get)?(dnssec|ds)(content|info|records?|list)*")
 
 
-def told(*sentences: object) -> RegistrarError | None:
-    """Return the failure that the first known one of an error's sentences tells."""
+def known(*sentences: object) -> RegistrarError | None:
+    """Return the failure that the first known one of an error's sentences means."""
     for sentence in sentences:
         text = _HOST.sub("@", str(sentence).strip().lower().rstrip("."))
         for pattern, kind, detail in _SENTENCES:

@@ -1,9 +1,9 @@
 """GoDaddy as a Registrar.
 
-1. Nothing lets one find out whether a credential may change nameservers: the first change tells.
+1. Nothing lets one find out whether a credential may change nameservers: the first change shows it.
 2. `transferLock` and `locked` stop transfers, not changes of nameservers.
 3. A domain that was moved away still answers, with a status that says so. v1 has more words for it than v3.
-4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot tell.
+4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot find out.
 """
 
 from collections.abc import Sequence

@@ -4,10 +4,10 @@ https://developer.godaddy.com/doc/endpoint/domains
 
 1. The credential decides: `gd_pat_…` is a personal access token of the newer platform (v3), `key:secret` a
    classic key (v1), which ends with 2026. Each is refused where the other belongs.
-2. v3 answers 202 and an operation that may still fail; v1 answers 204, and may tell the old set for a while.
+2. v3 answers 202 and an operation that may still fail; v1 answers 204, and may give the old set for a while.
 3. Two shapes of errors in v3; the code is in `code` or in `name`, in any letters, with blanks for underscores.
 4. Without a credential that it can read, GoDaddy redirects to its sign-on page, which answers 200.
-5. v1 tells contacts and the transfer code with a domain: they are not decoded.
+5. v1 gives contacts and the transfer code with a domain: they are not decoded.
 """
 
 import re
@@ -85,7 +85,7 @@ class Key:
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """What GoDaddy tells of a domain, as far as it is looked at."""
+    """What GoDaddy says of a domain, as far as it is used."""
 
     domain: str
     status: str
@@ -101,13 +101,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def word(self) -> str:
-        """The code, wherever it stands; empty where there is none that may be told."""
-        told = next((text for text in (self.code, self.name) if isinstance(text, str) and text), "")
-        known = re.sub(r"[ -]", "_", told).upper()
+        """The code, wherever it stands; empty where there is none that may be shown."""
+        code = next((text for text in (self.code, self.name) if isinstance(text, str) and text), "")
+        known = re.sub(r"[ -]", "_", code).upper()
         if known in _CODES or known in _NOT_OURS:
             return known
         # Letters are not changed here: a credential that is sent back must not come to look like a code.
-        return told if re.fullmatch(r"[A-Z_]{3,40}", told) else ""
+        return code if re.fullmatch(r"[A-Z_]{3,40}", code) else ""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -216,7 +216,7 @@ def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
 
 
 def is_operation_id(text: str) -> bool:
-    """Tell whether a text may be the id of an operation, and may stand in a path."""
+    """Return whether a text may be the id of an operation, and may stand in a path."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", text) is not None
 
 
@@ -255,9 +255,9 @@ def _error(reply: Reply) -> Failure | None:
 
 
 def _too_many(reply: Reply, error: Failure) -> RegistrarError:
-    told = (reply.headers.get("ratelimit-reset", "").strip(), str(error.retry_after))
+    waits = (reply.headers.get("ratelimit-reset", "").strip(), str(error.retry_after))
     # A longer number is a moment, or nonsense.
-    return rate_limited(reply, next((int(text) for text in told if re.fullmatch(r"[0-9]{1,5}", text)), None))
+    return rate_limited(reply, next((int(text) for text in waits if re.fullmatch(r"[0-9]{1,5}", text)), None))
 
 
 def _sorted(status: int, word: str) -> RegistrarError | None:

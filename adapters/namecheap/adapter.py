@@ -1,6 +1,6 @@
 """Namecheap as a Registrar.
 
-1. getInfo tells in one request who owns a domain, what a guest may do, and the nameservers.
+1. getInfo says in one request who owns a domain, what a guest may do, and the nameservers.
 2. A domain that is only on FreeDNS is registered elsewhere.
 3. Its status `Locked` is the transfer lock, which does not stop a change of nameservers.
 4. There is no API for DS. DNSSEC that was switched on at Namecheap leaves its DS behind: the parent has to

@@ -91,7 +91,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Domain:
-    """What getInfo tells of a domain."""
+    """What getInfo says of a domain."""
 
     status: str
     owner: bool
@@ -203,11 +203,11 @@ def _domain(result: Element) -> Domain:
 
 
 def _updated(result: Element) -> None:
-    told = result.get("Updated", result.get("Update"))
-    if told is None:
+    updated = result.get("Updated", result.get("Update"))
+    if updated is None:
         raise _misunderstood()
     # OK with Updated="false" has been seen where nothing was changed.
-    if told.lower() != "true":
+    if updated.lower() != "true":
         raise Rejected("Namecheap did not make the change, and does not say why")
 
 

@@ -1,6 +1,6 @@
 """OVHcloud as a Registrar.
 
-1. A credential tells its own rules, so that the right to change nameservers can be found out by reading.
+1. A credential can read its own rules, so that the right to change nameservers can be found out by reading.
 2. A domain whose nameservers are OVH's (`hosted`) has to be made `external` before others can be set.
 3. Changes are tasks, mostly done in minutes; one that failed may be run again by the customer or by OVH.
 4. While a task is under way another one is refused or waits behind it.
@@ -178,7 +178,7 @@ def _warnings(credential: Credential | None, obstacle: RegistrarError | None) ->
 
 
 async def _credential(api: Api) -> Credential | None:
-    """Return what the credential tells of itself, None if it may not."""
+    """Return what the credential says of itself, None if it may not."""
     try:
         found = await api.current_credential()
     except MissingPermission:
@@ -207,7 +207,7 @@ async def _refuse_while_under_way(api: Api, domain: str, function: str) -> None:
 
 
 async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task]) -> Pending | None:
-    """Await an update; where its reply is lost, look for its task."""
+    """Await an update; where its reply is lost, find its task."""
     try:
         return _pending(await update)
     except OutcomeUnclear:

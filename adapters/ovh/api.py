@@ -2,7 +2,7 @@
 
 https://eu.api.ovh.com/console/?section=%2Fdomain
 
-1. Requests are signed with OVH's clock, which /auth/time tells to anybody.
+1. Requests are signed with OVH's clock, which /auth/time gives to anybody.
 2. A wrong secret shows as 400 INVALID_SIGNATURE, and so does a wrong clock.
 3. The nameservers come one by one: a list of ids, then each; an id may be gone by then.
 4. The body field of an update is `nameServers`; OVH's own guide has `nameServer`, which is that of another call.
@@ -83,13 +83,13 @@ class Rule(msgspec.Struct, frozen=True):
     path: str
 
     def allows(self, method: str, path: str) -> bool:
-        """Tell whether a call falls under the rule."""
+        """Return whether a call falls under the rule."""
         pattern = ".*".join(re.escape(part) for part in self.path.split("*"))
         return self.method.upper() == method and re.fullmatch(pattern, path) is not None
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What OVH tells of the credential that asks."""
+    """What OVH says of the credential that asks."""
 
     status: str
     rules: list[Rule] = []
@@ -97,7 +97,7 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class Domain(msgspec.Struct, frozen=True, rename="camel"):
-    """What OVH tells of a domain."""
+    """What OVH says of a domain."""
 
     domain: str
     """As OVH writes it, which need not be how it was asked for."""
@@ -195,7 +195,7 @@ class Api:
             return None  # over and gone since the list was made
 
     async def make_external(self, domain: str) -> None:
-        """PUT /domain/{domain}: nameservers of one's own instead of OVH's; ends DNSSEC that OVH manages."""
+        """PUT /domain/{domain}: other nameservers than OVH's; ends DNSSEC that OVH manages."""
         await self._write("external", "PUT", f"/domain/{domain}", {"nameServerType": "external"}, _taken)
 
     async def update_nameservers(self, domain: str, hosts: Sequence[str]) -> Task:

@@ -48,7 +48,7 @@ from pdm_service.store.claims import Claims, NewClaim, Wish
 
 
 class Validated(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of testing a token and looking at the domain."""
+    """The result of testing a token and checking the domain."""
 
     asked: Asked
     found: Validation
@@ -172,7 +172,7 @@ class CustomerDomains:
             wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, actor) is None:
             raise refused_hold(claim, token_matches=True)
-        # This very observation may find the proof; else the watch goes on.
+        # This observation may find the proof; if not, the watch continues.
         await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
         held = await self._reservations.still(claim)
         if held is None:
@@ -185,9 +185,9 @@ class CustomerDomains:
         return await self._outcomes.of(held, verbs.OUTCOME) or held
 
     async def _in_time(self, steps: Coroutine[None, None, Allocation], held: Allocation) -> Allocation:
-        """Return what came of the steps; where they take too long, how the domain stands: the next call goes on.
+        """Return the result of the steps; where they take too long, the domain's present state: the next call goes on.
 
-        A change that is cut off is noted, so that it is looked for before anything else is sent.
+        A change that is cut off is noted, so that the service looks for it before it sends anything else.
         """
         try:
             async with asyncio.timeout(deadline.left(budgets.ANSWER)):
@@ -257,7 +257,7 @@ class CustomerDomains:
         rollback = self._rollbacks.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
         return await self._in_time(rollback, held)
 
-    # --- looking before --------------------------------------------------------------------------------
+    # --- before the change --------------------------------------------------------------------------------
 
     async def validate(
         self, registrar: str | None, domain: str | None, token: str | None, *, transfer: bool

@@ -1,6 +1,6 @@
 """The declarative resource: a name is made what its owner says it should be, by one call that may be repeated.
 
-What was asked for is told verbatim, so nothing is normalised: a value that is not in its one form is refused.
+The service returns what was asked for verbatim, so it normalises nothing: a value not in its one form is refused.
 """
 
 from pdm_service import names

@@ -57,7 +57,7 @@ class PoolNames:
         on_commit: Callable[[str], None],
         on_refusal: Callable[[str], None],
     ) -> None:
-        """`on_commit` is told the pool domain of each commit, `on_refusal` why a name was not given."""
+        """`on_commit` gets the pool domain of each commit, `on_refusal` the reason why a name was refused."""
         self._allocations = allocations
         self._availability = availability
         self._reservations = reservations
@@ -114,7 +114,7 @@ class PoolNames:
     async def check(
         self, pool_domain: str, subdomain: str, actor: Actor, *, tenant: str | None = None, key: str | None = None
     ) -> Verdict:
-        """Tell whether a client could have a name; raises only StoreUnavailable."""
+        """Return whether a client could have a name; raises only StoreUnavailable."""
         try:
             fqdn, pool, label = self.name(pool_domain, subdomain)
             actor.require_pool(pool)

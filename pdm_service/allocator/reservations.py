@@ -20,7 +20,7 @@ _MAX_TTL = timedelta(days=7)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A reservation and its token, which is told only here."""
+    """A reservation and its token, which is shown only here."""
 
     allocation: Allocation
     token: str
@@ -112,7 +112,7 @@ class Reservations:
         held = await self._holdings.of_token(fqdn, token_digest, actor.only)
         if held is None:
             others = [one for one in await self._holdings.of_name(fqdn, actor.only) if not one.expired]
-            # Who brings the token of a claim that is gone has nothing to give back, whoever else claims the domain.
+            # The token of a claim that is gone gives nothing back, whoever else claims the domain.
             raise wrong_token(fqdn) if others and not isinstance(others[0], Claim) else no_allocation(fqdn)
         if held.expired:
             raise refused_hold(held, token_matches=True) if isinstance(held, Claim) else no_allocation(fqdn)

@@ -16,7 +16,7 @@ from pdm_service.telemetry import logs
 _KEY, _COMPAT = "scopes", "compat"
 
 PUBLIC: dict[str, Any] = {_KEY: frozenset()}
-"""Tells nothing of anybody's: health, readiness, the API's document."""
+"""Shows nobody's data: health, readiness, the API's document."""
 CHECK: dict[str, Any] = {_KEY: frozenset({Scope.CHECK, Scope.ALLOCATE})}
 ALLOCATE: dict[str, Any] = {_KEY: frozenset({Scope.ALLOCATE})}
 REGISTRAR: dict[str, Any] = {_KEY: frozenset({Scope.REGISTRAR})}
@@ -52,14 +52,14 @@ def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
 
 class Checks:
-    """How many names a client may look up in a minute: a guess at who is here costs as much as a typo."""
+    """How many names a client may check in a minute: a guess at who is here costs as much as a typo."""
 
     def __init__(self, on_refusal: Callable[[str], None]) -> None:
         self._buckets = Buckets()
         self._on_refusal = on_refusal
 
     def allowed(self, client: Client, address: str) -> bool:
-        """Count a look-up; tell whether there is one left. In this replica alone."""
+        """Count a check; return whether there was one left. In this replica alone."""
         limit = client.checks_per_minute
         if limit == 0 or self._buckets.take(address if client.id == ANONYMOUS else client.id, limit, limit):
             return True

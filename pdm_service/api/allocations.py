@@ -1,4 +1,4 @@
-"""One allocation as a resource, by its name: look at it, declare what it should be, give it back."""
+"""One allocation as a resource, by its name: read it, declare what it should be, give it back."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from pdm_service import names
 from pdm_service.allocator import Allocator, Release
 from pdm_service.allocator.declared import owner_of
 from pdm_service.api.access import ALLOCATE
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, Tell, actor
 from pdm_service.model.allocation import Allocation, State
 from pdm_service.wire import AllocationReply, DeclareRequest
@@ -21,7 +21,7 @@ Owner = Annotated[str | None, QueryParameter(required=False)]
 def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes of the resource. With `owner` it is there only for who declared it."""
 
-    @get("/v1/allocations/{fqdn:str}", responses=told(404, 422, 503, *CALLED), opt=ALLOCATE)
+    @get("/v1/allocations/{fqdn:str}", responses=documented(404, 422, 503, *CALLED), opt=ALLOCATE)
     async def allocation(fqdn: FromPath[str], owner: Owner = None) -> Response[AllocationReply]:
         found = await allocator.find(fqdn, actor(), None if owner is None else owner_of(owner))
         return Response(tell(found), headers=_headers(found))
@@ -29,7 +29,7 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     @put(
         "/v1/allocations/{fqdn:str}",
         status_code=200,
-        responses=told(400, 409, 413, 415, 422, 503, *CALLED, new=AllocationReply, late=AllocationReply),
+        responses=documented(400, 409, 413, 415, 422, 503, *CALLED, new=AllocationReply, late=AllocationReply),
         opt=ALLOCATE,
     )
     async def declare(
@@ -47,7 +47,7 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     @delete(
         "/v1/allocations/{fqdn:str}",
         status_code=200,
-        responses=told(400, 404, 409, 422, 503, *CALLED, late=AllocationReply),
+        responses=documented(400, 404, 409, 422, 503, *CALLED, late=AllocationReply),
         opt=ALLOCATE,
     )
     async def release(
@@ -65,6 +65,6 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
 
 
 def _headers(found: Allocation) -> dict[str, str]:
-    """Return what a controller can read of a reply whose body it only keeps as a text."""
+    """Return what a controller can read from a reply whose body it keeps only as text."""
     waits = found.state is State.ACTIVE and not found.reached
     return {"PDM-State": "publishing" if waits else found.state.value, "PDM-FQDN": found.fqdn}

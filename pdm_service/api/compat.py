@@ -1,4 +1,4 @@
-"""The routes of the existing provisioner and composition, in their words, over the same verbs."""
+"""The routes of the existing provisioner and composition, in their words, by the same verbs."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -11,7 +11,7 @@ from litestar.types import Scope
 
 from pdm_service.allocator import Allocator, Commit, Release, Terms
 from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.api.verbs import SLOW_DOWN, address, checked
 from pdm_service.callers.gate import calling
@@ -40,7 +40,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
     """Return the compatibility routes for pools."""
     pool_names = allocator.pool_names
 
-    @get("/api/v1/pool/{domain:str}/check", responses=told(503, *CALLED), opt=COMPAT_CHECK)
+    @get("/api/v1/pool/{domain:str}/check", responses=documented(503, *CALLED), opt=COMPAT_CHECK)
     async def pool_check(
         scope: Scope,
         domain: FromPath[str],
@@ -54,7 +54,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
     @post(
         "/api/v1/pool/{domain:str}/reserve",
         status_code=201,
-        responses=told(400, 409, 413, 415, 422, 503, *CALLED),
+        responses=documented(400, 409, 413, 415, 422, 503, *CALLED),
         opt=COMPAT_ALLOCATE,
     )
     async def pool_reserve(
@@ -79,7 +79,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
     @post(
         "/api/v1/pool/{domain:str}/commit",
         status_code=200,
-        responses=told(*_HELD, *CALLED, late=AllocationReply),
+        responses=documented(*_HELD, *CALLED, late=AllocationReply),
         opt=COMPAT_ALLOCATE,
     )
     async def pool_commit(domain: FromPath[str], data: JSONBody[CompatCommitRequest]) -> Response[AllocationReply]:
@@ -98,7 +98,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
     @delete(
         "/api/v1/pool/{domain:str}/release",
         status_code=200,
-        responses=told(*_GIVEN_BACK, *CALLED, late=CompatFreed),
+        responses=documented(*_GIVEN_BACK, *CALLED, late=CompatFreed),
         opt=COMPAT_ALLOCATE,
     )
     async def pool_release(
@@ -111,7 +111,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         warning = None if free else "DNS is still being removed; the name is free once that is done"
         return Response(CompatFreed(freed=tell(allocation), warning=warning), status_code=200 if free else 202)
 
-    @get("/api/v1/pool/{domain:str}/list", responses=told(422, 503, *CALLED), opt=COMPAT_ALLOCATE)
+    @get("/api/v1/pool/{domain:str}/list", responses=documented(422, 503, *CALLED), opt=COMPAT_ALLOCATE)
     async def pool_list(domain: FromPath[str]) -> CompatList:
         pool = pool_names.pool(domain)
         found, last = [], ""
@@ -121,7 +121,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
             last = page[-1].place
         return CompatList(pool_domain=pool, allocations=[tell(one) for one in found])
 
-    @get("/api/v1/reserved", responses=told(*CALLED), opt=COMPAT_CHECK)
+    @get("/api/v1/reserved", responses=documented(*CALLED), opt=COMPAT_CHECK)
     async def list_reserved() -> CompatReservedReply:
         return CompatReservedReply(reserved=list(policy().words.bare()))
 

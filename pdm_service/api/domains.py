@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from pdm_service import names
 from pdm_service.allocator import Allocator, Registrar, Undo
 from pdm_service.api.access import ALLOCATE
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import Tell, actor, committed
 from pdm_service.model.observation import Known, ParentView, ServerView
 from pdm_service.model.records import RRset
@@ -32,25 +32,25 @@ _CHANGED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
     """Return the routes."""
 
-    @get("/v1/delegations/{domain:str}", responses=told(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
+    @get("/v1/delegations/{domain:str}", responses=documented(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
     async def delegation(
         domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
         return _delegation(await allocator.delegation(domain, actor(), fresh=fresh))
 
-    @post("/v1/preflight", status_code=200, responses=told(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
+    @post("/v1/preflight", status_code=200, responses=documented(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
         domain, findings, found = await allocator.customer_domains.preflight(data.domain, transfer=data.zone_transfer)
         return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
 
-    @post("/v1/rollback", status_code=200, responses=told(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
+    @post("/v1/rollback", status_code=200, responses=documented(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
         fqdn = names.domain(data.fqdn)
         registrar = Registrar(name=data.registrar, token=data.registrar_token)
         held = await allocator.customer_domains.roll_back(fqdn, data.reservation_token, registrar, actor())
         return committed(held, tell)
 
-    @get("/v1/allocations/{fqdn:str}/undo", responses=told(404, 409, 422, 503, *CALLED), opt=ALLOCATE)
+    @get("/v1/allocations/{fqdn:str}/undo", responses=documented(404, 409, 422, 503, *CALLED), opt=ALLOCATE)
     async def undo(fqdn: FromPath[str]) -> UndoReply:
         return _undo(await allocator.undo(fqdn, actor()))
 
@@ -76,7 +76,7 @@ def _undo(found: Undo) -> UndoReply:
 
 
 def rrsets(found: tuple[RRset, ...]) -> list[ZoneRRset]:
-    """Return RRsets of a zone as they are told: names without the trailing dot."""
+    """Return RRsets of a zone as the API shows them: names without the trailing dot."""
     return [
         ZoneRRset(name=one.name.removesuffix("."), type=one.type, ttl=one.ttl, contents=list(one.contents))
         for one in found

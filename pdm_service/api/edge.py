@@ -102,7 +102,7 @@ class _Overdue:
 
     def __init__(self) -> None:
         self._running: dict[asyncio.Task[Any], float] = {}
-        """By the time of their end, since all take the same."""
+        """In the order of their ends, since all get the same time."""
         self._called_off: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -122,7 +122,7 @@ class _Overdue:
         self._called_off.discard(request)
 
     def called_off(self, request: asyncio.Task[Any]) -> bool:
-        """Tell whether a request was cancelled here, and have it run on: its caller gets an answer."""
+        """Return whether a request was cancelled here, and let it run on, so that its caller gets an answer."""
         if request not in self._called_off:
             return False
         request.uncancel()

@@ -6,7 +6,7 @@ from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from pdm_service.api.access import METRICS, PUBLIC
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.wire import Health, Readiness
 
@@ -46,7 +46,7 @@ def handlers(
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
 
-    @get("/metrics", media_type=MediaType.TEXT, responses=told(*CALLED), opt=METRICS)
+    @get("/metrics", media_type=MediaType.TEXT, responses=documented(*CALLED), opt=METRICS)
     async def prometheus() -> Response[bytes]:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

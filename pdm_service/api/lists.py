@@ -14,7 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from pdm_service import names
 from pdm_service.allocator import Allocator
 from pdm_service.api.access import ADMIN, ALLOCATE
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import Tell, actor
 from pdm_service.errors import InvalidQuery
 from pdm_service.model.allocation import Filter
@@ -28,7 +28,7 @@ State = Literal["", "reserved", "active", "releasing"]
 
 
 class Told(TypedDict):
-    """What is told of an event everywhere."""
+    """What every reply shows of an event."""
 
     at: datetime
     action: str
@@ -41,9 +41,9 @@ class Told(TypedDict):
 
 
 def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
-    """Return the routes that look at allocations and their audit trail."""
+    """Return the routes that read allocations and their audit trail."""
 
-    @get("/v1/allocations", responses=told(400, 422, 503, *CALLED), opt=ALLOCATE)
+    @get("/v1/allocations", responses=documented(400, 422, 503, *CALLED), opt=ALLOCATE)
     async def allocations(
         pool_domain: Annotated[str, QueryParameter(name="poolDomain", required=False)] = "",
         mode: Annotated[Literal["", "pool", "byo-manual", "byo-api"], QueryParameter(required=False)] = "",
@@ -65,7 +65,7 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         following = _to_cursor(found[limit - 1].place) if len(found) > limit else None
         return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
 
-    @get("/v1/allocations/{fqdn:str}/events", responses=told(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
+    @get("/v1/allocations/{fqdn:str}/events", responses=documented(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
     async def events(
         fqdn: FromPath[str], limit: Limit = 100, cursor: Annotated[str, QueryParameter(required=False)] = ""
     ) -> EventPage:
@@ -79,7 +79,7 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             fqdn=name, events=[EventReply(**_event(one)) for one in found[:limit]], next_cursor=following
         )  # fmt: skip
 
-    @get("/v1/events", responses=told(400, 503, *CALLED), opt=ADMIN, media_type=_NDJSON)
+    @get("/v1/events", responses=documented(400, 503, *CALLED), opt=ADMIN, media_type=_NDJSON)
     async def export(
         since: Annotated[str, QueryParameter(required=False)] = "",
         limit: Annotated[int, QueryParameter(ge=1, le=10_000, required=False)] = 1000,

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from pdm_service.api.access import CHECK
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard
 from pdm_service.pools.zones import PoolStatus
@@ -16,20 +16,20 @@ from pdm_service.wire import Dnssec, NameserversReply, PoolRegistration, PoolRep
 def handlers(
     nameservers: tuple[str, ...], pools: dict[str, PoolStatus], guard: Guard | None, policy: Callable[[], Policy]
 ) -> list[HTTPRouteHandler]:
-    """Return the routes that tell what the platform offers."""
+    """Return the routes that show what the platform offers."""
 
-    @get("/v1/pools", responses=told(*CALLED), opt=CHECK)
+    @get("/v1/pools", responses=documented(*CALLED), opt=CHECK)
     async def list_pools() -> PoolsReply:
         found = [_pool(domain, pools[domain], nameservers) for domain in sorted(pools)]
         for pool in found:
             pool.registration = _registration(pool.pool_domain, guard)
         return PoolsReply(pools=found)
 
-    @get("/v1/nameservers", responses=told(*CALLED), opt=CHECK)
+    @get("/v1/nameservers", responses=documented(*CALLED), opt=CHECK)
     async def list_nameservers() -> NameserversReply:
         return NameserversReply(nameservers=list(nameservers))
 
-    @get("/v1/reserved", responses=told(*CALLED), opt=CHECK)
+    @get("/v1/reserved", responses=documented(*CALLED), opt=CHECK)
     async def list_reserved() -> ReservedReply:
         words = policy().words
         by_reason = {reason: list(entries) for reason, entries in words.lists().items()}

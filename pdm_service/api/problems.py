@@ -1,4 +1,4 @@
-"""The one mapping from errors to RFC 9457 problems. What is not known is told to the log alone."""
+"""The one mapping from errors to RFC 9457 problems. An error that is not known goes to the log alone."""
 
 import logging
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
     )
 
 
-def _told(error: PdmError) -> Problem:
+def _body(error: PdmError) -> Problem:
     body = problem(error.code, error.status, error.detail)
     if isinstance(error, UnsupportedRegistrar):
         body.supported = list(error.supported)
@@ -66,7 +66,7 @@ def _told(error: PdmError) -> Problem:
 
 
 def _from_ours(error: PdmError) -> ProblemDetailsException:
-    return _exception(_told(error), headers(error))
+    return _exception(_body(error), headers(error))
 
 
 def _from_framework(error: HTTPException) -> ProblemDetailsException:
@@ -85,8 +85,8 @@ def _invalid(error: ValidationException) -> Problem:
     # The messages name fields and types, never the values that were sent.
     if [one.get("message") for one in found if isinstance(one, dict)] == ["'data'"]:  # no body at all
         return problem(_WORDS[400][0], 400, _WORDS[400][1])
-    told = [f"{_field(one.get('key'))}: {one.get('message')}" for one in found if isinstance(one, dict)]
-    detail = "; ".join(told) or "the request is not of the form that this route takes"
+    found_wrong = [f"{_field(one.get('key'))}: {one.get('message')}" for one in found if isinstance(one, dict)]
+    detail = "; ".join(found_wrong) or "the request is not of the form that this route takes"
     return problem("invalid-query" if in_query else "invalid-body", 400, detail)
 
 
@@ -111,7 +111,9 @@ CALLED = (401, 403, 429)
 """What every route may answer that is not open to everybody."""
 
 
-def told(*statuses: int, late: type[Struct] | None = None, new: type[Struct] | None = None) -> dict[int, ResponseSpec]:
+def documented(
+    *statuses: int, late: type[Struct] | None = None, new: type[Struct] | None = None
+) -> dict[int, ResponseSpec]:
     """Return what a route's document says of its refusals, and of its 201 and 202 if it has them."""
     found = {
         status: ResponseSpec(
@@ -142,4 +144,4 @@ plugin = ProblemDetailsPlugin(
 
 def encoded(error: PdmError) -> bytes:
     """Return the body of an error reply, encoded, for what answers outside the framework."""
-    return msgspec.json.encode(_told(error))
+    return msgspec.json.encode(_body(error))

@@ -8,7 +8,7 @@ from adapters.base import About, Validation
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
     Abilities,
@@ -27,7 +27,7 @@ _TESTED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
 def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[HTTPRouteHandler]:
     """Return the routes on /v1."""
 
-    @post("/v1/validate", status_code=200, responses=told(*_TESTED, 503), opt=REGISTRAR)
+    @post("/v1/validate", status_code=200, responses=documented(*_TESTED, 503), opt=REGISTRAR)
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
         found = await customer_domains.validate(data.registrar, data.domain, data.token, transfer=data.zone_transfer)
         reply = _validated(found.asked, found.found)
@@ -35,7 +35,7 @@ def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[
         reply.records = rrsets(found.rrsets) or None
         return reply
 
-    @get("/v1/registrars", responses=told(*CALLED), opt=CHECK)
+    @get("/v1/registrars", responses=documented(*CALLED), opt=CHECK)
     async def list_registrars() -> RegistrarsReply:
         return RegistrarsReply(registrars=[_about(about) for about in registrars.about()])
 
@@ -45,11 +45,11 @@ def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[
 def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
     """Return the compatibility routes."""
 
-    @post("/api/v1/registrar/{registrar:str}/validate", status_code=200, responses=told(*_TESTED), opt=REGISTRAR)
+    @post("/api/v1/registrar/{registrar:str}/validate", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_validate(registrar: FromPath[str], data: JSONBody[CompatValidateRequest]) -> ValidateReply:
         return _validated(*await registrars.validate(registrar, data.domain, data.token))
 
-    @post("/api/v1/registrar/{registrar:str}/set-ns", status_code=200, responses=told(*_TESTED), opt=REGISTRAR)
+    @post("/api/v1/registrar/{registrar:str}/set-ns", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_set_ns(registrar: FromPath[str], data: JSONBody[CompatSetNsRequest]) -> SetNsReply:
         asked, changed = await registrars.set_nameservers(registrar, data.domain, data.token, data.nameservers)
         return SetNsReply(

@@ -1,4 +1,4 @@
-"""How an allocation is told, on /v1 and on the compatibility routes alike."""
+"""How a reply shows an allocation, on /v1 and on the compatibility routes alike."""
 
 from typing import Annotated, Protocol
 
@@ -16,7 +16,7 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", r
 
 
 class Tell(Protocol):
-    """Makes a reply of an allocation; the token is told only to whom it was made for."""
+    """Makes a reply of an allocation; only the caller for whom the token was made sees it."""
 
     def __call__(self, allocation: Allocation, token: str | None = None, warning: str | None = None) -> AllocationReply:
         """Return the reply."""

@@ -17,7 +17,7 @@ from msgspec.json import Encoder
 from pdm_service import names
 from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, Terms, Verdict
 from pdm_service.api.access import ALLOCATE, CHECK, Checks
-from pdm_service.api.problems import CALLED, told
+from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.callers.gate import calling
 from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress
@@ -44,7 +44,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
         operation_class=CheckOperation,
         responses={
             200: ResponseSpec(CheckReply, description="OK", generate_examples=False),
-            **told(401, 403, 429, 503),
+            **documented(401, 403, 429, 503),
         },
         opt=CHECK,
     )
@@ -59,23 +59,23 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
             )
         return ASGIResponse(body=_encode(checked(verdict)), media_type=MediaType.JSON)
 
-    @post("/v1/reserve", status_code=201, responses=told(400, 409, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
+    @post("/v1/reserve", status_code=201, responses=documented(400, 409, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def reserve(
         data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None, allocation_key: AllocationKey = None
     ) -> AllocationReply:
         held = await _reserved(allocator, data, idempotency_key, allocation_key)
         return tell(held.allocation, held.token, held.warning)
 
-    @post("/v1/renew", status_code=200, responses=told(*_HELD), opt=ALLOCATE)
+    @post("/v1/renew", status_code=200, responses=documented(*_HELD), opt=ALLOCATE)
     async def renew(data: JSONBody[RenewRequest]) -> AllocationReply:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
         return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
 
-    @post("/v1/commit", status_code=200, responses=told(*_HELD, late=AllocationReply), opt=ALLOCATE)
+    @post("/v1/commit", status_code=200, responses=documented(*_HELD, late=AllocationReply), opt=ALLOCATE)
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
         return committed(await allocator.commit(_commit(allocator, data), actor()), tell)
 
-    @post("/v1/release", status_code=200, responses=told(*_GIVEN_BACK, late=AllocationReply), opt=ALLOCATE)
+    @post("/v1/release", status_code=200, responses=documented(*_GIVEN_BACK, late=AllocationReply), opt=ALLOCATE)
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
         allocation, free = await allocator.release(_release(allocator, data), actor())
         return Response(tell(allocation), status_code=200 if free else 202)
@@ -162,7 +162,7 @@ def _allocation_key(scope: Scope) -> str | None:
 
 
 def checked(verdict: Verdict) -> CheckReply:
-    """Return the reply that tells whether a name is free."""
+    """Return the reply that says whether a name is free."""
     return CheckReply(
         available=verdict.reason is None,
         reason=verdict.reason,

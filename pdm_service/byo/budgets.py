@@ -22,9 +22,9 @@ OBSERVE = 6.0
 LOOK = 4.0
 """One question to the registrar, or to the nameservers of before."""
 READ = (1.0, 2.0)
-"""The last look at the registrar before a change: at least, and at most."""
+"""The last check at the registrar before a change: at least, and at most."""
 WRITE = (1.0, 4.0)
-"""A change at the registrar: at least, even if COMMIT is over, and at most."""
+"""A change at the registrar: at least, even if COMMIT has passed, and at most."""
 TRANSFER = 3.0
 """To try a transfer of the old zone."""
 OBSERVE_SHARE = 0.6

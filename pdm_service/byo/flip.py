@@ -23,7 +23,7 @@ from pdm_service.model import zone
 from pdm_service.model.allocation import Allocation, Dns, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.outcome import Outcomes
-from pdm_service.registrars import Registrars, ds_of, told
+from pdm_service.registrars import Registrars, as_error, ds_of
 from pdm_service.store.claims import Claims, Wish
 from pdm_service.store.registrar_changes import Changes, UndoSheet
 
@@ -81,7 +81,7 @@ class Flips:
             if standing == "done":
                 await self._publish_ds(held, order)
         except base.RegistrarError as failure:
-            raise told(failure) from None
+            raise as_error(failure) from None
         if standing != "go":
             return await self._outcomes.now(held)
         survey, registered = await self._check(held, order)
@@ -93,7 +93,7 @@ class Flips:
         try:
             found = await adapter.validate(order.secret, held.fqdn, within=budgets.LOOK)
         except base.RegistrarError as failure:
-            raise told(failure) from None
+            raise as_error(failure) from None
         registered = registered_of(found)
         survey = await self._surveyor.survey(held.fqdn, budgets.SURVEY)
         findings = await self._surveyor.judge(
@@ -130,8 +130,8 @@ class Flips:
         try:
             now = await adapter.get_nameservers(order.secret, held.fqdn, within=within)
         except base.RegistrarError as failure:
-            raise told(failure) from None
-        # Registrars have no compare-and-swap: this look is as close to the change as can be.
+            raise as_error(failure) from None
+        # Registrars have no compare-and-swap: this check is as close to the change as can be.
         if now not in {before, self._wanted}:
             raise changed_meanwhile(now, before)
 

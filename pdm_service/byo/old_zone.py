@@ -92,7 +92,7 @@ async def scan(domain: str, addresses: Sequence[str], ask: Ask) -> OldZone:
 def _without_wildcard(
     found: dict[tuple[str, str], RRset], wildcard: list[RRset], stranger: str, domain: str
 ) -> list[RRset]:
-    """Return the RRsets, those that merely come of the wildcard as one of it."""
+    """Return the RRsets; those that only the wildcard produces as one RRset of its own."""
     same = {(one.type, one.contents) for one in wildcard}
     kept = [
         one for one in found.values()
@@ -121,7 +121,7 @@ def _old(rrset: dns.rrset.RRset) -> RRset:
 
 
 async def transferable(domain: str, server: Nameserver) -> bool:
-    """Tell whether a nameserver gives the whole zone away (AXFR, RFC 5936); asks for its first message alone.
+    """Return whether a nameserver lets anybody transfer the zone (AXFR, RFC 5936); asks for its first message alone.
 
     Only to be called with the customer's consent.
     """

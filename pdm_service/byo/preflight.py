@@ -1,7 +1,7 @@
 """The pre-flight: what may go wrong when a customer's domain changes its nameservers. Pure.
 
 `judge` goes through the checks below in order; each is one function and the one place for its codes. A `block` has
-to be mended first; an `acknowledge` may be gone over by a caller who names its code; the rest is told.
+to be fixed first; a caller may go on over an `acknowledge` by naming its code; the rest is information.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -69,14 +69,14 @@ class Facts(Struct, frozen=True, kw_only=True):
         return f"{self.domain}."
 
     @property
-    def told(self) -> tuple[ParentView, ...]:
+    def answered(self) -> tuple[ParentView, ...]:
         """The parent's servers that gave a usable answer."""
         return tuple(view for view in self.observation.parents if view.usable)
 
     @property
     def delegated_to(self) -> tuple[str, ...]:
         """The nameservers that any server of the parent names."""
-        return tuple(sorted({name for view in self.told for name in view.nameservers}))
+        return tuple(sorted({name for view in self.answered for name in view.nameservers}))
 
     def lost(self) -> list[RRset]:
         """Return the RRsets of the old zone that the commit does not copy."""
@@ -156,11 +156,11 @@ def _lame_claim(facts: Facts) -> Iterable[Finding]:
 
 
 def _unregistered(facts: Facts) -> Iterable[Finding]:
-    if not facts.told:
+    if not facts.answered:
         why = facts.observation.error or "no nameserver of the parent zone answers"
         severity = _block if facts.flips else _warn
         yield severity("BYO-PARENT-UNREACHABLE", f"the parent zone cannot be asked: {why}", "try again shortly")
-    elif all(view.state == "nxdomain" for view in facts.told):
+    elif all(view.state == "nxdomain" for view in facts.answered):
         seen = f"{facts.domain} does not exist in its parent zone"
         if registrable(facts.domain) == facts.domain:
             yield _block("BYO-UNREG", seen, "register it first")
@@ -193,7 +193,7 @@ def _lock(facts: Facts) -> Iterable[Finding]:
 
 
 def _parent_split(facts: Facts) -> Iterable[Finding]:
-    if len({(view.nameservers, view.ds) for view in facts.told}) > 1:
+    if len({(view.nameservers, view.ds) for view in facts.answered}) > 1:
         yield _acknowledge(
             "BYO-PARENT-SPLIT",
             "the nameservers of the parent zone disagree: a change is under way",
@@ -205,14 +205,14 @@ def _parent_split(facts: Facts) -> Iterable[Finding]:
 
 
 def _ds(facts: Facts) -> Iterable[Finding]:
-    there = sorted({one for view in facts.told for one in view.ds or ()})
+    there = sorted({one for view in facts.answered for one in view.ds or ()})
     if there and not (facts.ours and set(facts.delegated_to) == set(facts.nameservers)):
-        ttl = max(view.ds_ttl or 0 for view in facts.told)
+        ttl = max(view.ds_ttl or 0 for view in facts.answered)
         yield _block(
             "BYO-DS", f"the parent zone has a DS of {facts.domain} ({', '.join(one.split()[0] for one in there)})",
             f"remove the DS at the registrar and wait {ttl} s; the platform's is published afterwards",
         )  # fmt: skip
-    elif any(view.ds is None for view in facts.told) and facts.flips:
+    elif any(view.ds is None for view in facts.answered) and facts.flips:
         yield _block("BYO-DS", "the service could not find out whether the parent zone has a DS", "try again shortly")
 
 
@@ -297,7 +297,7 @@ def _caa(facts: Facts) -> Iterable[Finding]:
 
 
 def allows(caa: RRset, issuers: Collection[str]) -> bool:
-    """Tell whether a CAA RRset lets one of the issuers issue (RFC 8659 section 4.2)."""
+    """Return whether a CAA RRset lets one of the issuers issue (RFC 8659 section 4.2)."""
     issue = [words[2].strip('"') for content in caa.contents if (words := content.split(None, 2))[1].lower() == "issue"]
     return not issue or any(value.partition(";")[0].strip().lower() in issuers for value in issue)
 
@@ -306,7 +306,7 @@ def allows(caa: RRset, issuers: Collection[str]) -> bool:
 
 
 def _ttl(facts: Facts) -> Iterable[Finding]:
-    ttls = [view.ns_ttl or 0 for view in facts.told] + [view.ns_ttl or 0 for view in facts.observation.others]
+    ttls = [view.ns_ttl or 0 for view in facts.answered] + [view.ns_ttl or 0 for view in facts.observation.others]
     if max(ttls, default=0) > _LONG_TTL:
         yield _info(
             "BYO-TTL", f"caches may keep the current nameservers for {max(ttls)} s",

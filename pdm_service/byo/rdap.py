@@ -1,6 +1,6 @@
 """Ask a domain's registry for holds, locks and expiry: RDAP (RFC 9082, RFC 9083).
 
-Which server a TLD has stands in IANA's bootstrap file (RFC 9224). What a registry does not tell is not found out:
+Which server a TLD has stands in IANA's bootstrap file (RFC 9224). What a registry does not say stays unknown:
 nothing here raises for what servers do.
 """
 
@@ -51,7 +51,7 @@ class Rdap:
             await self._client.aclose()
 
     async def lookup(self, domain: str, within: float) -> Registry | None:
-        """Return what the registry tells of a domain within `within` seconds, None if it does not."""
+        """Return what the registry says of a domain within `within` seconds, None if it does not."""
         if self._base == "":
             return None
         try:

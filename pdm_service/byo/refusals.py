@@ -27,7 +27,7 @@ def changed_meanwhile(now: tuple[str, ...], expected: tuple[str, ...]) -> Prefli
 
 
 def ds_remembered(until: datetime) -> PreflightBlocked:
-    """Return the error for a DS that is gone, while resolvers may still have it in their caches."""
+    """Return the error for a DS that was removed while resolvers may still have it in their caches."""
     text = f"resolvers may still have the DS until {until:%Y-%m-%d %H:%M:%S} UTC"
     return blocked(Finding(code="BYO-DS-RECENT", severity="block", seen=text, remedy="try again then"))
 

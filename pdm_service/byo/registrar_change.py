@@ -1,7 +1,7 @@
 """One change at a customer's registrar: noted, sent once, read back, recorded.
 
 A change is noted before it is sent, so that a process which dies in between leaves a trace. One whose outcome is not
-known is never sent again before the registrar, or the parent zone, has told. The token lives in the request that
+known is never sent again before the registrar, or the parent zone, has shown it. The token lives in the request that
 carries it.
 """
 
@@ -19,7 +19,7 @@ from pdm_service.byo.refusals import under_way
 from pdm_service.callers import Actor
 from pdm_service.delegations.watch import Watch
 from pdm_service.model.allocation import Allocation
-from pdm_service.registrars import Asked, Registrars, told
+from pdm_service.registrars import Asked, Registrars, as_error
 from pdm_service.store.registrar_changes import Change, Changes, Kind
 from pdm_service.telemetry import logs
 
@@ -86,7 +86,7 @@ class RegistrarChanges:
             await self._changes.note(change, "requested", problem=failure.detail)
         except base.RegistrarError as failure:
             await self._changes.note(change, "failed", problem=failure.detail)
-            raise told(failure) from None
+            raise as_error(failure) from None
         else:
             await self._record(change, made)
         await self._watch.hurry(held.fqdn)

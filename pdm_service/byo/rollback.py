@@ -12,7 +12,7 @@ from pdm_service.delegations.watch import Watch
 from pdm_service.errors import NoUndoSheet, PreflightBlocked
 from pdm_service.model.allocation import Allocation
 from pdm_service.publisher.outcome import Outcomes
-from pdm_service.registrars import Registrars, told
+from pdm_service.registrars import Registrars, as_error
 from pdm_service.store.registrar_changes import Changes
 
 
@@ -52,7 +52,7 @@ class Rollbacks:
             standing = await self._registrar_changes.standing(held, order, "rollback")
             now = await adapter.get_nameservers(order.secret, held.fqdn, within=budgets.LOOK)
         except base.RegistrarError as failure:
-            raise told(failure) from None
+            raise as_error(failure) from None
         if standing == "wait":
             raise refusals.under_way()
         if standing == "done" or now == sheet.nameservers:
@@ -75,7 +75,7 @@ class Rollbacks:
         await self._registrar_changes.set_ds(held, order, "ds-removal", ())
 
     async def _ds_first(self, held: Allocation, order: Order) -> bool:
-        """Tell whether a DS was sent on its way out, so that all else has to wait; raises PreflightBlocked."""
+        """Return whether a DS was sent on its way out, so that all else has to wait; raises PreflightBlocked."""
         observed = await self._watch.observe_now(held.fqdn, budgets.LOOK)
         if not observed.report.parents_total or observed.report.dnssec == "unknown":
             raise PreflightBlocked("the parent zone cannot be asked for a DS now; try again shortly")

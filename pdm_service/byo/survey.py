@@ -27,7 +27,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """None where nobody but the platform serves the domain."""
     registry: Registry | None
     transferable: bool | None
-    """None: not asked, since that needs the customer's consent."""
+    """None: not asked, since the customer has to agree to that."""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Surveyor:
     async def survey(self, domain: str, seconds: float, *, transfer: bool = False) -> Survey:
         """Collect what DNS and the registry say of a domain, within `seconds`.
 
-        `transfer` says that the customer consents to a transfer of his zone being tried (AXFR, RFC 5936).
+        `transfer` says that the customer agrees that a transfer of the zone is tried (AXFR, RFC 5936).
         """
         until = monotonic() + seconds
         registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))

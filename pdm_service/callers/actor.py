@@ -33,25 +33,25 @@ UNLIMITED = Quotas()
 
 
 class Actor(Struct, frozen=True):
-    """Who makes a transition: for the audit trail, and for what is his to change."""
+    """Who makes a transition: for the audit trail, and for what they may change."""
 
     name: str
     request_id: str | None = None
     everything: bool = False
     """Whether also what others hold."""
     pools: frozenset[str] | None = None
-    """Pool domains that he may take names of; None is all."""
+    """Pool domains that they may take names of; None is all."""
     quotas: Quotas = UNLIMITED
     tenant_quotas: Quotas = UNLIMITED
-    """Of each of his tenants."""
+    """Of each of their tenants."""
 
     @property
     def only(self) -> str | None:
-        """The client whose allocations alone he may see and change; None is everybody's."""
+        """The client whose allocations alone they may see and change; None is everybody's."""
         return None if self.everything else self.name
 
     def require_pool(self, pool_domain: str) -> None:
-        """Raise PoolNotAllowed for a pool domain (or BYO) that is not among his."""
+        """Raise PoolNotAllowed for a pool domain (or BYO) that is not among theirs."""
         if self.pools is not None and pool_domain not in self.pools:
             what = "domains that customers bring" if pool_domain == BYO else f"the pool domain {pool_domain}"
             raise PoolNotAllowed(f"this client may not take names of {what}; an operator can allow it")

@@ -17,7 +17,7 @@ class Buckets:
         return int(self._now(key, size, per_minute)[0])
 
     def take(self, key: str, size: int, per_minute: int) -> bool:
-        """Take one; tell whether there was one."""
+        """Take one; return whether there was one."""
         left, now = self._now(key, size, per_minute)
         self._left[key] = (left - 1 if left >= 1 else left), now
         self._left.move_to_end(key)

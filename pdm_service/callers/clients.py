@@ -12,7 +12,7 @@ from msgspec import Struct
 from pdm_service.callers.actor import UNLIMITED, Actor, Limit, Quotas
 
 LOCAL = "local"
-"""The client that everybody is where callers are not told apart."""
+"""The client that everybody is where callers are not distinguished."""
 ANONYMOUS = "anonymous"
 """The client of those who call the compatibility routes without a credential, where that is allowed."""
 KEY_PREFIX = "pdm_"
@@ -52,18 +52,18 @@ class Client(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     expires: datetime | None = None
 
     def may(self, needed: frozenset[Scope]) -> bool:
-        """Tell whether he has one of the scopes."""
+        """Return whether the client has one of the scopes."""
         return Scope.ADMIN in self.scopes or bool(self.scopes & needed)
 
     def actor(self, request_id: str | None) -> Actor:
-        """Return who acts in a request of his."""
+        """Return who acts in a request of this client."""
         return Actor(
             self.id, request_id, Scope.ADMIN in self.scopes, self.pools, self.quotas, self.tenant_quotas
         )  # fmt: skip
 
 
 EVERYBODY = Client(id=LOCAL, scopes=frozenset(Scope), checks_per_minute=0)
-"""Where callers are not told apart; its checks are not counted."""
+"""Where callers are not distinguished; its checks are not counted."""
 NOBODY = Client(id=ANONYMOUS, scopes=frozenset({Scope.CHECK, Scope.ALLOCATE}), checks_per_minute=60)
 """Without a credential, on the compatibility routes for pools."""
 
@@ -127,5 +127,5 @@ def _client(line: str) -> Client:
 
 
 def expired(client: Client) -> bool:
-    """Tell whether a client's key is over."""
+    """Return whether a client's key has expired."""
     return client.expires is not None and client.expires <= datetime.now(UTC)

@@ -40,7 +40,7 @@ class Gate:
         anonymous: bool,
         observe: Callable[[str], None],
     ) -> None:
-        """Without `clients` and `anonymous` every caller is trusted; `observe` is told why one is refused."""
+        """Without `clients` and `anonymous` every caller is trusted; `observe` gets the reason when one is refused."""
         self._clients = clients
         self._review = review
         self._anonymous = anonymous

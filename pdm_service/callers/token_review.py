@@ -1,4 +1,4 @@
-"""Whose a Kubernetes ServiceAccount token is, by TokenReview, so that a deleted pod's token is over at once.
+"""The account of a Kubernetes ServiceAccount token, by TokenReview, so that a deleted pod's token ends at once.
 
 https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 """
@@ -50,12 +50,12 @@ class TokenReview:
         await self._client.aclose()
 
     def remembered(self, digest: bytes) -> str | None:
-        """Return whose a token is, if that is known without asking."""
+        """Return the account of a token, if that is known without asking."""
         until, username = self._known.get(digest, (0.0, None))
         return username if until > monotonic() else None
 
     async def username(self, token: str, digest: bytes) -> str | None:
-        """Return whose a token is, None if nobody's for this audience; raises AuthenticationUnavailable."""
+        """Return the account of a token, None if it has none for this audience; raises AuthenticationUnavailable."""
         until, username = self._known.get(digest, (0.0, None))
         if until > monotonic():
             return username

@@ -43,7 +43,7 @@ def _facts(one: AllocationReply) -> list[tuple[str, object]]:
 @JSON
 @connected
 async def check(connection: Connection, *, fqdn: str, as_json: bool) -> int:
-    """Tell whether a name is free; exit code 1 if it is not."""
+    """Return whether a name is free; exit code 1 if it is not."""
     label, _, pool = fqdn.partition(".")
     async with connection.client() as pdm:
         found = await pdm.check(pool, label)

@@ -19,7 +19,7 @@ from pdm_service.model.records import Nameserver
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher import nameservers
 from pdm_service.publisher.nameservers import NotSeen
-from pdm_service.registrars import told
+from pdm_service.registrars import as_error
 from pdm_service.settings import Settings, SettingsError, read
 from pdm_service.store import condition
 from pdm_service.store.migrate import HEAD, DatabaseAway
@@ -163,7 +163,7 @@ async def _registrar(settings: Settings) -> AsyncIterator[Finding]:
                     settings.pool_registrar_token, domain, within=_SECONDS
                 )
             except RegistrarError as failure:
-                yield Finding(f"registrar, {domain}", "fail", told(failure).code, failure.detail)
+                yield Finding(f"registrar, {domain}", "fail", as_error(failure).code, failure.detail)
                 continue
             if set(seen.nameservers) != set(settings.nameservers):
                 text = f"nameservers on record: {', '.join(seen.nameservers)}"
@@ -198,7 +198,7 @@ async def _callers(settings: Settings) -> AsyncIterator[Finding]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Examine every dependency of a deployment, and say what to mend; exit code 1 if something does not work.
+    """Examine every dependency of a deployment, and say what to fix; exit code 1 if something does not work.
 
     Takes the settings of `pdm serve` from the environment. Changes nothing.
     """

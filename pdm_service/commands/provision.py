@@ -32,7 +32,7 @@ from pdm_service.errors import (
 from pdm_service.wire import AllocationReply
 
 NOT_YET, LOST = 3, 4
-"""Exit codes: committed, but DNS has it not yet; somebody else has the name."""
+"""Exit codes: committed, but DNS does not have it yet; somebody else has the name."""
 
 _TOOLS = ("tofu", "terraform")
 _OUTPUTS = ("load_balancer_ip", "load_balancer_ips")
@@ -131,7 +131,7 @@ class Provisioning:
         self._say(f"{held.fqdn} is reserved until {held.expires_at:%H:%M:%S} UTC, and renewed while the command runs")
 
     async def _keep(self) -> None:
-        """Renew the reservation for ever; raises Conflict once the name is somebody else's."""
+        """Renew the reservation until cancelled; raises Conflict once the name is somebody else's."""
         pause = self._plan.ttl / 3
         while True:
             await asyncio.sleep(pause)
@@ -316,9 +316,9 @@ async def _outputs(command: Sequence[str]) -> dict[str, object]:
     process = await asyncio.create_subprocess_exec(
         tool, *where, "output", "-json", "-no-color", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    told, failed = await process.communicate()
+    output, failed = await process.communicate()
     try:
-        found = json.loads(told) if process.returncode == 0 else None
+        found = json.loads(output) if process.returncode == 0 else None
     except ValueError:
         found = None
     if not isinstance(found, dict):

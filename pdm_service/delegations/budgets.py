@@ -5,7 +5,7 @@ ROUND = 10.0
 TRY = (3.0, 1.5)
 """The tries of one question: longer than the slowest server that still serves its users."""
 HEDGE = 0.4
-"""After this long the next server of a zone is asked beside the one that has not answered."""
+"""After this long the next server of a zone is asked as well as the one that has not answered."""
 ASK_AGAIN = 0.5
 """How often it is asked whether another replica has finished its round."""
 LEASE_AGAIN = 0.2

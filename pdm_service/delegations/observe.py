@@ -1,4 +1,4 @@
-"""One look at a domain's delegation: what the parent's servers, ours, and the others that serve it say.
+"""One observation of a domain's delegation: what the parent's servers, ours, and the others that serve it say.
 
 Only collects; what it means is decided in `delegation`. Nothing here raises for what servers do.
 """

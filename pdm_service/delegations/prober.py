@@ -1,7 +1,7 @@
 """Ask the DNS itself, from the root down, as a resolver does, but without a cache of what is watched.
 
-A resolver would tell what its cache holds, and the child's NS RRset for the parent's; so nothing here asks one.
-Questions carry no RD. `Prober` has the way out and its limits, `Round` the questions of one look.
+A resolver would answer from its cache, and with the child's NS RRset instead of the parent's; so nothing here asks one.
+Questions carry no RD. `Prober` has the way out and its limits, `Round` the questions of one observation.
 
 Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 200 questions of all rounds at
 the same time, 8 at one address, and none at an address that is not public.
@@ -83,7 +83,7 @@ class Prober:
         return self._configured.get(host, ())
 
     def may_contact(self, address: str) -> bool:
-        """Tell whether an address may be asked: a customer can name any address as that of his nameserver."""
+        """Return whether an address may be asked: a customer can name any address as that of a nameserver."""
         return self._allow_private or address in self._trusted or is_public(address)
 
     def remembered(self, name: str) -> Zone | None:
@@ -162,7 +162,7 @@ class Round:
         return self.queries >= ROUND_QUERIES or monotonic() >= self._until
 
     def may_contact(self, address: str) -> bool:
-        """Tell whether an address may be asked."""
+        """Return whether an address may be asked."""
         return self._prober.may_contact(address)
 
     def port_of(self, name: str, address: str) -> int:
@@ -249,7 +249,7 @@ class Round:
             return Host()
         if name not in self._hosts:
             self._hosts[name] = asyncio.create_task(self._resolve(name, depth))
-        # Two names may hang on each other: nobody waits for ever.
+        # Two names may wait for each other: none waits without end.
         try:
             async with asyncio.timeout(max(0.0, self._until - monotonic())):
                 return await asyncio.shield(self._hosts[name])
@@ -285,7 +285,7 @@ class Round:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address is one that anybody may reach, also when it holds an IPv4 address in it."""
+    """Return whether an address is one that anybody may reach, also when it holds an IPv4 address in it."""
     found = ip_address(address)
     if isinstance(found, IPv6Address):
         within = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])

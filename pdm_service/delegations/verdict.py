@@ -4,7 +4,7 @@
 Report that callers get, and the Memory for the next round.
 
     awaiting-customer → partial (k of n parent servers) → delegated → converging → live
-    blocked   something has to be mended first; the problems say what
+    blocked   something has to be fixed first; the problems say what
     moved     it was delegated to the platform, and is not any more
     stalled   nothing has come for 28 days
 """
@@ -27,15 +27,15 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[Report, Memory]:
     """Return the verdict on one round, and what to remember of it."""
-    told = [view for view in seen.parents if view.usable]
-    exact = [view for view in told if view.nameservers == wanted]
-    named = {name for view in told for name in view.nameservers}
+    answered = [view for view in seen.parents if view.usable]
+    exact = [view for view in answered if view.nameservers == wanted]
+    named = {name for view in answered for name in view.nameservers}
     ours = bool(named & set(wanted))
-    dnssec = _dnssec(seen, told, ours=ours)
-    problems = (*_of_parents(seen, told, wanted, dnssec, ours=ours), *_of_servers(seen, wanted))
+    dnssec = _dnssec(seen, answered, ours=ours)
+    problems = (*_of_parents(seen, answered, wanted, dnssec, ours=ours), *_of_servers(seen, wanted))
     serving = [view for view in seen.servers if view.state == "serving"]
-    after = _remembered(seen, told, exact, memory, ours=ours, failing=ours and (dnssec == "bogus" or not serving))
-    phase = _phase(told, exact, problems, after, seen, ours=ours)
+    after = _remembered(seen, answered, exact, memory, ours=ours, failing=ours and (dnssec == "bogus" or not serving))
+    phase = _phase(answered, exact, problems, after, seen, ours=ours)
     after = msgspec.structs.replace(
         after, phase=phase, changed_at=memory.changed_at if phase == memory.phase else seen.at
     )
@@ -43,10 +43,10 @@ def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[R
         domain=seen.domain,
         phase=phase,
         dnssec=dnssec,
-        ds=_ds(told),
+        ds=_ds(answered),
         parent=seen.parent,
         nameservers=wanted,
-        missing=tuple(sorted(set(wanted) - _common(told))),
+        missing=tuple(sorted(set(wanted) - _common(answered))),
         extra=tuple(sorted(named - set(wanted))),
         parents_ok=len(exact),
         parents_total=len(seen.parents),
@@ -65,14 +65,14 @@ def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[R
 
 
 def _phase(
-    told: list[ParentView], exact: list[ParentView], problems: Iterable[Finding], memory: Memory, seen: Observation,
+    answered: list[ParentView], exact: list[ParentView], problems: Iterable[Finding], memory: Memory, seen: Observation,
     *, ours: bool,
 ) -> Phase:  # fmt: skip
-    if not told:
+    if not answered:
         return memory.phase
     if any(problem.severity == "block" for problem in problems):
         return "blocked"
-    if len(exact) == len(told):
+    if len(exact) == len(answered):
         converged = memory.converged_by is not None and seen.at >= memory.converged_by
         served = all(view.state == "serving" for view in seen.servers)
         return "delegated" if not served else "live" if converged else "converging"
@@ -82,22 +82,24 @@ def _phase(
 
 
 def _remembered(
-    seen: Observation, told: list[ParentView], exact: list[ParentView], memory: Memory, *, ours: bool, failing: bool
+    seen: Observation, answered: list[ParentView], exact: list[ParentView], memory: Memory, *, ours: bool, failing: bool
 ) -> Memory:
     """Return the memory with the times and TTLs of this round; the phase follows from it."""
-    if not told:
+    if not answered:
         return memory
-    ttls = [view.ns_ttl or 0 for view in told if not set(view.nameservers) <= {one.name for one in seen.servers}]
-    ttls += [view.ns_ttl or 0 for view in seen.others] + [view.ds_ttl or 0 for view in told]
-    new: dict[str, object] = {"parent_ttl": max([view.ns_ttl or 0 for view in told], default=0) or memory.parent_ttl}
-    if any(view.ds for view in told):
-        new |= {"ds_seen_at": seen.at, "ds_ttl": max(view.ds_ttl or 0 for view in told)}
+    ttls = [view.ns_ttl or 0 for view in answered if not set(view.nameservers) <= {one.name for one in seen.servers}]
+    ttls += [view.ns_ttl or 0 for view in seen.others] + [view.ds_ttl or 0 for view in answered]
+    new: dict[str, object] = {
+        "parent_ttl": max([view.ns_ttl or 0 for view in answered], default=0) or memory.parent_ttl
+    }
+    if any(view.ds for view in answered):
+        new |= {"ds_seen_at": seen.at, "ds_ttl": max(view.ds_ttl or 0 for view in answered)}
     matching = {one for view in seen.servers for one in view.signing_ds}
-    all_ours = bool(exact) and all(view.ds and set(view.ds) & matching for view in told)
+    all_ours = bool(exact) and all(view.ds and set(view.ds) & matching for view in answered)
     new["our_ds_at"] = (memory.our_ds_at or seen.at) if all_ours else None
-    if len(exact) == len(told):
+    if len(exact) == len(answered):
         delegated_at = seen.at if memory.left_at else memory.delegated_at or seen.at
-        old = min(timedelta(seconds=memory.old_ttl or max(view.ns_ttl or 0 for view in told)), MAX_TTL)
+        old = min(timedelta(seconds=memory.old_ttl or max(view.ns_ttl or 0 for view in answered)), MAX_TTL)
         by = delegated_at + old
         if memory.converged_by is not None:
             by = max(by, memory.converged_by)
@@ -119,31 +121,31 @@ def _remembered(
 
 
 def _of_parents(
-    seen: Observation, told: list[ParentView], wanted: tuple[str, ...], dnssec: Dnssec, *, ours: bool
+    seen: Observation, answered: list[ParentView], wanted: tuple[str, ...], dnssec: Dnssec, *, ours: bool
 ) -> list[Finding]:
     found: list[Finding] = []
-    if not told:
+    if not answered:
         why = seen.error or "no nameserver of the parent zone answers"
         return [_warn("parent-unreachable", why, "nothing to do but wait; the service asks again")]
     found += [
         _warn("parent-server-silent", f"{_at(view)} of the parent zone gives no usable answer ({view.state})",
               "nothing to do; the service asks again")
-        for view in seen.parents if view not in told
+        for view in seen.parents if view not in answered
     ]  # fmt: skip
-    if all(view.state == "nxdomain" for view in told):
+    if all(view.state == "nxdomain" for view in answered):
         found.append(_block("not-registered", f"{seen.domain} does not exist in its parent zone", "register it first"))
-    elif not any(view.nameservers for view in told):
+    elif not any(view.nameservers for view in answered):
         found.append(
             _warn("not-delegated", f"{seen.domain} has no nameservers in its parent zone", _paste(wanted))
         )  # fmt: skip
-    elif len({(view.nameservers, view.ds) for view in told}) > 1:
+    elif len({(view.nameservers, view.ds) for view in answered}) > 1:
         found.append(
             _warn("parent-servers-differ", "the nameservers of the parent zone do not agree yet",
                   "wait: the registry is publishing a change")
         )  # fmt: skip
-    if ours and (missing := set(wanted) - _common(told)) and all(view.nameservers != wanted for view in told):
+    if ours and (missing := set(wanted) - _common(answered)) and all(view.nameservers != wanted for view in answered):
         found.append(_warn("nameservers-missing", f"the delegation lacks {_list(missing)}", _paste(wanted)))
-    if ours and (extra := {name for view in told for name in view.nameservers} - set(wanted)):
+    if ours and (extra := {name for view in answered for name in view.nameservers} - set(wanted)):
         found.append(
             _warn("nameservers-extra", f"the delegation also names {_list(extra)}, which serve another zone",
                   _paste(wanted))
@@ -154,7 +156,7 @@ def _of_parents(
                    "validating resolvers refuse it",
                    "remove the DS at the registrar, and wait until its TTL has passed")
         )  # fmt: skip
-    elif not ours and any(view.ds for view in told):
+    elif not ours and any(view.ds for view in answered):
         found.append(
             _block("ds-present", f"{seen.domain} has a DS at its parent, which would make the platform's answers bogus",
                    "remove the DS at the registrar before the nameservers change, and wait until its TTL has passed")
@@ -202,10 +204,10 @@ def _of_server(view: ServerView, wanted: tuple[str, ...]) -> Finding | None:
     return None
 
 
-def _dnssec(seen: Observation, told: list[ParentView], *, ours: bool) -> Dnssec:
-    if not told or any(view.ds is None for view in told):
+def _dnssec(seen: Observation, answered: list[ParentView], *, ours: bool) -> Dnssec:
+    if not answered or any(view.ds is None for view in answered):
         return "unknown"
-    sets = {view.ds for view in told}
+    sets = {view.ds for view in answered}
     if sets == {()}:
         return "insecure"
     serving = [view for view in (seen.servers if ours else seen.others) if view.state == "serving"]
@@ -220,12 +222,12 @@ def _in_order(view: ServerView) -> bool:
     return view.state == "serving" and bool(view.udp and view.tcp and view.edns)
 
 
-def _common(told: list[ParentView]) -> set[str]:
-    return set.intersection(*(set(view.nameservers) for view in told)) if told else set()
+def _common(answered: list[ParentView]) -> set[str]:
+    return set.intersection(*(set(view.nameservers) for view in answered)) if answered else set()
 
 
-def _ds(told: list[ParentView]) -> tuple[str, ...]:
-    return tuple(sorted({one for view in told for one in view.ds or ()}))
+def _ds(answered: list[ParentView]) -> tuple[str, ...]:
+    return tuple(sorted({one for view in answered for one in view.ds or ()}))
 
 
 def _block(code: str, seen: str, remedy: str) -> Finding:
@@ -255,11 +257,11 @@ def secure_from(memory: Memory) -> datetime | None:
     return memory.converged_by + min(timedelta(seconds=memory.parent_ttl), MAX_TTL)
 
 
-# --- the next look ------------------------------------------------------------------------------------
+# --- the next observation ------------------------------------------------------------------------------------
 
 
 def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
-    """Return how long to wait for the next look: four times `first`, then ever longer as nothing happens.
+    """Return how long to wait before the next observation: four times `first`, then longer as nothing happens.
 
     Growing by 1.6 to twenty times `first` within the hour, then every quarter of an hour, after a day every hour,
     daily when all is done.
@@ -274,7 +276,7 @@ def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
     else:
         grown = 1.6 * first + 0.6 * (age - 4 * first)
         wait = first if age < 4 * first else min(grown, 20 * first)
-    # What is bound to happen at a known time is looked at then.
+    # What will happen at a known time is observed then.
     for moment in (memory.converged_by, secure_from(memory), memory.drained_by):
         if moment is not None and moment > now:
             wait = min(wait, max(moment - now, timedelta(seconds=1)))

@@ -36,7 +36,7 @@ _AT_ONCE = 24
 """Rounds under way in this process; each may wait for slow servers for seconds."""
 _ACTOR = Actor("watch", everything=True)
 _FRESH = 2
-"""A caller may ask for a fresh look every so many first pauses."""
+"""A caller may ask for a fresh observation every so many first pauses."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Looks at delegations, in the background and on demand."""
+    """Observes delegations, in the background and on demand."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Watch:
         ds_registrars: tuple[str, ...],
         metrics: Metrics,
     ) -> None:
-        """`first` is the pause between the first looks; `ds_registrars` take a DS by their API."""
+        """`first` is the pause between the first observations; `ds_registrars` take a DS by their API."""
         self._watches = watches
         self._claims = claims
         self._changes = changes
@@ -118,7 +118,7 @@ class Watch:
     # --- on demand -----------------------------------------------------------------------------------
 
     async def known(self, fqdn: str, *, fresh: bool) -> Known:
-        """Return what is known of a domain's delegation; looks if nothing is, or if asked to, but not too often."""
+        """Return what is known of a domain's delegation; observes if nothing is, or if asked to, but not too often."""
         found = await self._watches.known(fqdn)
         if found is not None and not fresh:
             return found
@@ -155,11 +155,11 @@ class Watch:
         return Observed(observation=observation, report=report, memory=memory)
 
     async def hurry(self, fqdn: str) -> None:
-        """Have a domain looked at now, in the background."""
+        """Have a domain observed now, in the background."""
         await self._watches.hurry(fqdn)
         self._wake.set()
 
-    # --- one look --------------------------------------------------------------------------------------
+    # --- one observation --------------------------------------------------------------------------------------
 
     async def _observe(self, lease: Lease[Watched], seconds: float) -> Observed:
         before = lease.row.memory or Memory(since=lease.row.at, changed_at=lease.row.at)

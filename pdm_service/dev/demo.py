@@ -1,6 +1,6 @@
 """`pdm demo`: the life of one name, told step by step with what was called and what DNS answered.
 
-Every answer is checked; where one is not as told, the demo says so and fails.
+Every answer is checked; where one is not as the story says, the demo says so and fails.
 """
 
 import json
@@ -66,7 +66,7 @@ def run() -> int:
         told = "interrupted" if interruption.asked else str(error)
         print(f"\npdm demo: {told}\nNothing is left running or lying around.", file=sys.stderr)
         return 130 if interruption.asked else 1
-    print(f"\nAll as told, in {monotonic() - began:.0f} s. Nothing is left running or lying around.")
+    print(f"\nAll as expected, in {monotonic() - began:.0f} s. Nothing is left running or lying around.")
     return 0
 
 
@@ -99,7 +99,9 @@ def _tell(directory: Path, interruption: Interruption) -> None:
         except httpx.HTTPError as error:
             raise NotAsTold(f"the service did not answer: {error}") from error
         except (KeyError, ValueError) as error:
-            raise NotAsTold(f"not as told: an answer is not of the shape that the contract says ({error!r})") from error
+            raise NotAsTold(
+                f"not as expected: an answer is not of the shape that the contract says ({error!r})"
+            ) from error
         finally:
             story.client.close()
             terminal.remark("\nstopping everything")
@@ -153,7 +155,7 @@ class Story:
         self.client = httpx.Client(base_url=stack.program.url, timeout=_CALL_SECONDS, trust_env=False)
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return what the reader is told of each step, and the step."""
+        """Return what the reader sees of each step, and the step."""
         return [
             ("Is the name free?", self._find_free),
             ("Hold it for half an hour; DNS is not touched.", self._hold),
@@ -289,7 +291,7 @@ class Story:
 def expect(condition: bool, sentence: str) -> None:  # noqa: FBT001 - as `assert` is written
     """Raise NotAsTold when the condition does not hold."""
     if not condition:
-        raise NotAsTold(f"not as told: {sentence}")
+        raise NotAsTold(f"not as expected: {sentence}")
 
 
 def _without_secret(body: dict[str, Any]) -> dict[str, Any]:

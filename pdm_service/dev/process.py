@@ -1,6 +1,6 @@
 """Starting, stopping, killing and freezing a server as a child process that never outlives us.
 
-Linux only. What a server is told and when it counts as ready is left to the subclasses of `Process`.
+Linux only. How a server is configured and when it counts as ready is left to the subclasses of `Process`.
 """
 
 import ctypes
@@ -85,7 +85,7 @@ def _states() -> dict[int, tuple[str, int]]:
         except OSError:
             continue
         state, parent = text.rpartition(")")[2].split()[:2]
-        # Where nothing reaps orphans, a zombie stays for ever and means nothing.
+        # Where nothing reaps orphans, a zombie stays and means nothing.
         if state not in "ZX":
             found[int(entry)] = (state, int(parent))
     return found

@@ -1,4 +1,4 @@
-"""A real validating resolver (Unbound) that knows only the zones it is told of and soon forgets all."""
+"""A real validating resolver (Unbound) that knows only the zones it is configured with and keeps nothing for long."""
 
 import shutil
 from ipaddress import IPv4Network

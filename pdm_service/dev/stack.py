@@ -131,7 +131,7 @@ class Program(Process):
 class Stack:
     """Everything in one directory; as a context manager it starts in order and stops in reverse order.
 
-    `before` is told what starts next; what it raises stops all that runs. A start that fails raises
+    `before` gets what starts next; what it raises stops all that runs. A start that fails raises
     ServerFailed, and stops all that runs as well.
     """
 

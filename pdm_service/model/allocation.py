@@ -93,7 +93,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     subdomain: str | None = None
     state: State
     expired: bool = False
-    """A reservation whose time was over when the row was read, by the database's clock."""
+    """A reservation that had expired when the row was read, by the database's clock."""
     created_by: str | None = None
     reserved_at: datetime
     expires_at: datetime | None = None

@@ -1,7 +1,7 @@
 """The lifecycle as data: what may happen to a name, by which word the audit trail has it, and who acts next.
 
 The statements of the store make the transitions; tests hold this table against them, against the schema's CHECKs, and
-against docs/api.md, which tells callers what the words mean.
+against docs/api.md, which says what the words mean.
 """
 
 from datetime import datetime

@@ -116,7 +116,7 @@ class OldZone(Struct, frozen=True, kw_only=True):
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """What the registry tells of a domain by RDAP (RFC 9083)."""
+    """What the registry says of a domain by RDAP (RFC 9083)."""
 
     statuses: tuple[str, ...] = ()
     """RDAP status values, lower case: "client hold", "server update prohibited", "redemption period"."""
@@ -189,7 +189,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What the last look at a domain found."""
+    """What the last observation of a domain found."""
 
     report: Report
     memory: Memory

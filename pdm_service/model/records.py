@@ -24,7 +24,7 @@ class RRset(msgspec.Struct, frozen=True, kw_only=True):
     """In presentation form, names in them absolute with the trailing dot."""
 
     def same(self, other: "RRset | None") -> bool:
-        """Tell whether both are one; the order of records means nothing (RFC 2181 section 5)."""
+        """Return whether both are one; the order of records means nothing (RFC 2181 section 5)."""
         return (
             other is not None
             and (self.name, self.type, self.ttl) == (other.name, other.type, other.ttl)

@@ -28,7 +28,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         return "Credentials()"
 
     def admit(self, token_digest: bytes) -> bool:
-        """Tell whether a token is that of the holding, in constant time."""
+        """Return whether a token is that of the holding, in constant time."""
         return hmac.compare_digest(self.token_digest, token_digest)
 
 

@@ -124,7 +124,7 @@ def delegation(fqdn: str, nameservers: tuple[str, ...], ds: tuple[str, ...]) -> 
 
 
 def is_delegated(fqdn: str, nameservers: tuple[str, ...], ds: Iterable[str], parent: Iterable[RRset]) -> bool:
-    """Tell whether a parent zone's RRsets delegate a child exactly so."""
+    """Return whether a parent zone's RRsets delegate a child exactly so."""
     present = {(rrset.name, rrset.type): rrset for rrset in parent}
     return all(rrset.same(present.get((rrset.name, rrset.type))) for rrset in delegation(fqdn, nameservers, tuple(ds)))
 
@@ -164,7 +164,7 @@ def _steered(seen: Observed) -> set[str]:
 
 
 def is_foreign(want: Wanted, seen: Observed) -> bool:
-    """Tell whether a zone was made by others than this service, so that it is not ours to take away.
+    """Return whether a zone was made by others than this service, so that it is not ours to take away.
 
     Below a pool domain there is nobody else, and what stands there is a leftover.
     """

@@ -53,7 +53,7 @@ def split(fqdn: str, pool_domains: frozenset[str]) -> tuple[str, str] | None:
 
 
 def covers(upper: str, lower: str) -> bool:
-    """Tell whether `lower` is `upper` or lies below it."""
+    """Return whether `lower` is `upper` or lies below it."""
     return lower == upper or lower.endswith("." + upper)
 
 

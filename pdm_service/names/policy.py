@@ -92,7 +92,7 @@ class Policy:
 
 
 def skeleton(label: str) -> str:
-    """Return what a label looks like at a glance: labels with one skeleton are easily taken for each other."""
+    """Return what a label looks like at a glance: labels with one skeleton are easily mistaken for each other."""
     plain = label.replace("-", "").translate(_DIGITS)
     return plain.replace("rn", "m").replace("vv", "w").replace("cl", "d")
 

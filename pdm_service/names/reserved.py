@@ -44,11 +44,11 @@ class Words:
         self._bare = tuple(sorted({entry.rstrip("*#") for entries in self.lists().values() for entry in entries}))
 
     def lists(self) -> dict[str, tuple[str, ...]]:
-        """Return the entries that are told to everybody, by reason."""
+        """Return the entries that everybody may see, by reason."""
         return {reason: entries for reason, entries in self._lists.items() if reason != _ABUSE}
 
     def bare(self) -> tuple[str, ...]:
-        """Return all words that are told, sorted; a pattern is represented by its bare word."""
+        """Return all words that everybody may see, sorted; a pattern is represented by its bare word."""
         return self._bare
 
     def why(self, label: str) -> str | None:

@@ -1,6 +1,6 @@
 """The guard of the pool domains: at their registrar, nameservers and DS are kept equal to the platform's.
 
-`plan` decides; `Guard` looks, writes and records, in the background. Nothing waits for it.
+`plan` decides; `Guard` reads, writes and records, in the background. Nothing waits for it.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ from pdm_service.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 AT_COMMIT = timedelta(hours=1)
-"""How old the last look must be for a commit to cause one."""
+"""How old the last check must be for a commit to cause one."""
 _DAILY = timedelta(hours=24)
 _LEASE = timedelta(seconds=120)
 _CALL_SECONDS = 2 * SECONDS
 _ASK_SECONDS = 5.0
-"""Commits ask the database at most this often whether the last look is too old."""
+"""Commits ask the database at most this often whether the last check is too old."""
 _SOON = timedelta(seconds=60)
 _SETTLING = timedelta(minutes=15)
 """A change that is not on record yet is not sent again within this time."""
@@ -59,9 +59,9 @@ class Seen(msgspec.Struct, frozen=True):
 
     nameservers: tuple[str, ...]
     ds: tuple[Ds, ...] | None
-    """None where it does not tell."""
+    """None where it does not say."""
     problem: str | None = None
-    """Why it does not tell the DS, where it should."""
+    """Why it does not give the DS, where it should."""
 
 
 class SetNameservers(msgspec.Struct, frozen=True):
@@ -79,9 +79,9 @@ def plan(
 ) -> list[SetDs | SetNameservers]:
     """Return what to change, in this order, so that `nameservers` serve the domain and `ds` make it secure.
 
-    `may_sign` tells whether resolvers may still know other nameservers: a DS would make what those
+    `may_sign` says whether resolvers may still know other nameservers: a DS would make what those
     serve bogus. For the same reason a DS that is not ours goes before the nameservers change (RFC 6781
-    section 4.3.5). A further DS beside all of ours harms nobody and stays.
+    section 4.3.5). A further DS next to all of ours harms nobody and stays.
     """
     ours = {one.rdata for one in ds}
     found = {one.rdata for one in seen.ds or ()}
@@ -97,13 +97,13 @@ class GuardPace(msgspec.Struct, frozen=True, kw_only=True):
     """How often, and how soon."""
 
     tick: timedelta
-    """How often it is looked for what is due."""
+    """How often it asks what is due."""
     ds_delay: timedelta
     """How long after a change of nameservers a DS is published."""
 
 
 class Guard:
-    """Looks after the registration of every pool domain."""
+    """Keeps the registration of every pool domain in order."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Guard:
         pace: GuardPace,
         metrics: Metrics,
     ) -> None:
-        """`ready` tells whether the zone of a pool domain is there."""
+        """`ready` says whether the zone of a pool domain is there."""
         self._registrar = registrar
         self._credential = credential
         self._nameservers = known(nameservers)
@@ -139,7 +139,7 @@ class Guard:
         self.name = registrar.about.name
 
     def committed(self, domain: str) -> None:
-        """Have the domain of a name that was just committed looked at, if the last look is too old."""
+        """Have the domain of a name that was just committed checked, if the last check is too old."""
         now = monotonic()
         if domain in self._wake and now - self._asked_at.get(domain, -_ASK_SECONDS) >= _ASK_SECONDS:
             self._asked_at[domain] = now
@@ -147,7 +147,7 @@ class Guard:
             self._wake[domain].set()
 
     async def turn(self, domain: str) -> None:
-        """Look after one domain if that is due, and wait until it may be."""
+        """Check one domain if that is due, and wait until the next may be."""
         wake = self._wake[domain]
         wake.clear()
         older = self._older.pop(domain, None)
@@ -200,7 +200,7 @@ class Guard:
                 self._credential, lease.name, lease.row.operation, within=_CALL_SECONDS
             )
         except (Rejected, NotSupported):
-            return None  # nobody will ever tell how it ended: what is on record has to
+            return None  # nobody will ever say how it ended: what is on record has to
         if progress.failed is not None:
             return _failed(progress.failed.detail, _REFUSED, None)
         if progress.done or lease.row.since_moved is None or lease.row.since_moved > _DAILY:
@@ -239,7 +239,7 @@ class Guard:
         return _told(await self._see(lease.name), "in-order", repaired=True, again=_SOON)
 
     async def _apply(self, lease: Lease[Registered], step: SetDs | SetNameservers, seen: Seen) -> Pending | None:
-        """Take one step; a turn that is over writes nothing."""
+        """Take one step; a turn whose lease has ended writes nothing."""
         moving = isinstance(step, SetNameservers)
         noted = self._registrations.about_to_move if moving else self._registrations.about_to_sign
         if not await noted(lease):

@@ -64,7 +64,7 @@ class PoolZones:
         self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
 
     async def turn(self, domain: str) -> None:
-        """Bring one pool zone in order, and wait until it is to be looked at again."""
+        """Bring one pool zone in order, and wait until its next check."""
         try:
             self.status[domain] = await self._keep(domain)
             pause = self._interval.total_seconds() * uniform(0.75, 1.25)
@@ -96,7 +96,7 @@ class PoolZones:
     # --- the zone --------------------------------------------------------------------------------
 
     async def _make(self, name: str) -> tuple[list[str], list[str]]:
-        """Make the pool zone as it should be; return what was changed, and what only a person can mend."""
+        """Make the pool zone as it should be; return what was changed, and what only a person can fix."""
         hosts = tuple(f"{nameserver}." for nameserver in self._nameservers)
         apex = RRset(name=name, type="NS", ttl=zone.TTL_SECONDS, contents=hosts)
         glue, problems = await self._addresses_within(name)
@@ -141,7 +141,7 @@ class PoolZones:
         return changed
 
     async def _addresses_within(self, name: str) -> tuple[list[RRset], list[str]]:
-        """Return address RRsets for nameservers that lie in the zone itself, and whose are unknown."""
+        """Return address RRsets for nameservers that lie in the zone itself, and the problem of each unknown one."""
         inside = [host for host in self._nameservers if names.covers(name.removesuffix("."), host)]
         known: dict[tuple[str, str], list[str]] = {}
         for server in await self._asked.addresses() if inside else ():
@@ -158,7 +158,7 @@ class PoolZones:
     # --- its delegations -------------------------------------------------------------------------
 
     async def _audit(self, domain: str) -> None:
-        """Compare all delegations of a pool zone with the allocations, and have differences mended.
+        """Compare all delegations of a pool zone with the allocations, and have differences repaired.
 
         The NS RRset of a delegation cannot be seen by DNS while parent and child are on one server,
         so it is read by the API: the whole zone at once, which is far cheaper than name by name.

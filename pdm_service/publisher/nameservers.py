@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     """Of the asked name and type."""
 
     def same(self, rtype: str, contents: Iterable[str]) -> bool:
-        """Tell whether the records are those, in any order and letter case."""
+        """Return whether the records are those, in any order and letter case."""
         if self.failed:
             return False
         wanted = {dns.rdata.from_text("IN", rtype, content).to_digestable() for content in contents}
@@ -111,7 +111,7 @@ class Nameservers:
         return f"{server.name or server.address}: {problem}" if problem else ""
 
     async def one(self) -> Nameserver:
-        """Return one nameserver, each in its turn."""
+        """Return one nameserver, a different one each time."""
         servers = await self.addresses()
         self._turn += 1
         return servers[self._turn % len(servers)]
@@ -198,7 +198,7 @@ async def ask(server: Nameserver, name: str, rtype: str) -> Answer:
 
 
 def ds_matches(answer: Answer, zone: str, ds: tuple[str, ...]) -> bool:
-    """Tell whether an answer to DNSKEY holds a key for every DS (RFC 4034 section 5.1.4)."""
+    """Return whether an answer to DNSKEY holds a key for every DS (RFC 4034 section 5.1.4)."""
     wanted = {dns.rdata.from_text("IN", "DS", one).to_digestable() for one in ds}
     made = {dns.dnssec.make_ds(zone, key, "SHA256").to_digestable() for key in answer.records}
     return answer.authoritative and bool(wanted) and wanted <= made

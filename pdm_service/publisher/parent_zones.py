@@ -18,7 +18,7 @@ class LeaseLost(Exception):
 
 
 class _Change:
-    """NS and DS of one child, and whom to tell what came of them."""
+    """NS and DS of one child, and the attempt that waits for them."""
 
     def __init__(self, lease: Lease[Allocation], rrsets: tuple[RRset, ...]) -> None:
         self.lease = lease

@@ -1,7 +1,7 @@
-"""The publisher: lease a due row, look at what DNS has, plan, apply, record; retry for ever.
+"""The publisher: lease a due row, read what DNS has, plan, apply, record; retry until it succeeds.
 
 One code path serves commit, release, crash recovery, outage recovery and drift repair: they differ
-only in what there is to be seen. Whatever stops an attempt in the middle, the row is due again.
+only in what they find. Whatever stops an attempt in the middle, the row is due again.
 """
 
 import asyncio
@@ -132,7 +132,7 @@ class Publisher:
             return
         except PowerDnsError:
             pass  # it answers, whatever it says
-        # A server that was only slow gets its pause: nothing is hurried.
+        # A server that was only slow gets its pause.
         if self._lost:
             await self._worklist.hurry()
         self.away = self._lost = False
@@ -304,7 +304,7 @@ class Publisher:
         differences = await self._nameservers.differences(await self._nameservers.one(), want)
         if not differences:
             return ""
-        # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API tells.
+        # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API shows which.
         seen = await self._powerdns.observe(want.zone)
         delegated = not want.delegated or await self._is_delegated(lease, want)
         if seen and delegated and zone.plan(want, seen) is None and set(want.known_ds) <= set(seen.ds):

@@ -25,10 +25,10 @@ def content(path: Path, parse: Callable[[str], T]) -> T:
 
 
 class LiveFile(Generic[T]):
-    """What a file says now. A version that makes no sense is told to the log, and the one before stays in force."""
+    """What a file says now. A version that makes no sense is logged, and the one before stays in force."""
 
     def __init__(self, path: Path, parse: Callable[[str], T], observe: Callable[[bool], None]) -> None:
-        """Read the file; raises OSError, ValueError. `observe` is told after each reading whether it was usable."""
+        """Read the file; raises OSError, ValueError. `observe` gets, after each reading, whether it was usable."""
         self._path, self._parse, self._observe = path, parse, observe
         self._seen = self._stamp()
         self._value = content(path, parse)
@@ -36,7 +36,7 @@ class LiveFile(Generic[T]):
         observe(True)
 
     def __call__(self) -> T:
-        """Return what the file says, looking at it once a second at most."""
+        """Return what the file says, checking it once a second at most."""
         if (now := monotonic()) >= self._next:
             self._next = now + _PAUSE_SECONDS
             self._look()

@@ -69,14 +69,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long after a change of a pool domain's nameservers its DS is published."""
 
     root_hints: tuple[Nameserver, ...]
-    """Where the way down to a delegation begins; empty: delegations are not looked at."""
+    """Where the way down to a delegation begins; empty: delegations are not observed."""
     dns_port: int
     dns_addresses: tuple[Nameserver, ...]
     """Stand for what their names would resolve to."""
     dns_allow_private: bool
     """Whether nameservers at addresses that are not public are asked."""
     delegation_interval: timedelta
-    """The pause between the first looks at a delegation."""
+    """The pause between the first observations of a delegation."""
     clock_ahead: timedelta
     """How far ahead of the database's clock delegations are judged."""
     rdap_url: str | None
@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     anonymous: bool
     """Whether the compatibility routes for pools are open to callers without a credential."""
     kubernetes_url: str | None
-    """The API server that knows whose a ServiceAccount's token is."""
+    """The API server that knows the account of a ServiceAccount token."""
     kubernetes_token_file: Path
     kubernetes_ca_file: Path | None
     policy_file: Path | None

@@ -133,9 +133,9 @@ class Allocations:
     async def _reserve_counted(
         self, new: Reservation, actor: Actor, columns: list[list[object]]
     ) -> list[asyncpg.Record]:
-        """Reserve a name unless that is more than its client may have, or it resembles somebody else's.
+        """Reserve a name, unless its client would have more than allowed or it resembles somebody else's.
 
-        What decides is looked at under locks, of which all take the same in the same order.
+        What decides is read under locks, which all callers take in the same order.
         """
         async with self._database.transaction() as connection:
             await self._availability.require_room(connection, new.question(actor), actor)
@@ -156,7 +156,7 @@ class Allocations:
         return OverlapsAllocation(f"{new.fqdn} lies above or below a name that somebody else holds")
 
     async def forget_expired(self, low: str, high: str) -> bool:
-        """Delete expired reservations above and below a name; tell whether there were any."""
+        """Delete expired reservations above and below a name; return whether there were any."""
         row = await self._database.row(
             """
             WITH gone AS (

@@ -1,4 +1,4 @@
-"""Whether a name can be had: who has it or had it until lately, and what is easily mistaken for it.
+"""Whether a name can be had: who has it or had it until recently, and what is easily mistaken for it.
 
 Writes the quarantine alone. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
@@ -31,7 +31,7 @@ _SKELETON_LOCKS = 0x70646F
 # `q` is a row of quarantine, `new` who wants its name.
 QUARANTINED: LiteralString = "q.until > now() AND (q.owner <> new.owner OR q.tenant IS DISTINCT FROM new.tenant)"
 
-# Somebody else has, or had until lately, a name that `new` is easily mistaken for.
+# Somebody else has, or had until recently, a name that `new` is easily mistaken for.
 RESEMBLES: LiteralString = f"""
     (EXISTS (SELECT FROM allocations o
               WHERE o.pool_domain = new.pool_domain AND o.skeleton = new.skeleton AND o.fqdn <> new.fqdn
@@ -44,7 +44,7 @@ RESEMBLES: LiteralString = f"""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Who asks whether he could have a name."""
+    """Who asks whether they could have a name."""
 
     fqdn: str
     pool_domain: str
@@ -61,7 +61,7 @@ class Standing(msgspec.Struct, frozen=True):
     quarantined: bool = False
     """Kept for its last holder."""
     resembles: bool = False
-    """Easily taken for a name that somebody else holds."""
+    """Easily mistaken for a name that somebody else holds."""
 
 
 class Availability:
@@ -95,7 +95,7 @@ class Availability:
         return [_standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
 
     def counts(self, actor: Actor) -> bool:
-        """Tell whether what others have, or the caller has, decides together with the name itself."""
+        """Return whether not only the name decides, but also what others or the caller have."""
         return actor.quotas.any or actor.tenant_quotas.any or self._confusables == "refuse"
 
     async def require_room(self, connection: "PoolConnectionProxy", question: Question, actor: Actor) -> None:
@@ -119,12 +119,12 @@ class Availability:
             raise Conflict(f"{question.fqdn} is easily mistaken for a name that somebody else holds; choose another")
 
     async def end_quarantine(self) -> None:
-        """Forget who had names last whose time in quarantine is over."""
+        """Forget the last holders of names whose quarantine has ended."""
         await self._database.execute("DELETE FROM quarantine WHERE until < now()")
 
 
 def _standing(question: Question, alike: Iterable[asyncpg.Record]) -> Standing:
-    """Return what the rows that look like a name mean for who asks about it."""
+    """Return what the rows of similar names mean for the caller who asks."""
     state, quarantined, resembles = None, False, False
     for _, fqdn, its_state, owner, tenant in alike:
         others = (owner, tenant) != (question.owner, question.tenant)

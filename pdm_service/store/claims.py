@@ -1,4 +1,4 @@
-"""Claims: somebody's word that a domain is his, and what becomes of it.
+"""Claims: somebody's word that a domain is theirs, and what becomes of it.
 
 Any number of claims may wait for a proof, also of one domain; they hold up nobody, and nothing is served for
 them. A claim whose domain is proven becomes an allocation, which is unique: the database's constraints decide.
@@ -158,7 +158,7 @@ class Claims:
         return claim_of(row) if row else None
 
     async def wish(self, claim: UUID, wish: Wish, actor: Actor) -> Claim | None:
-        """Store what a live claim's holder wants served once it is proven; None if the claim is over."""
+        """Store what a live claim's holder wants served once it is proven; None if the claim has expired."""
         row = await self._database.row(
             f"""
             WITH a AS (
@@ -192,7 +192,7 @@ class Claims:
         )  # fmt: skip
 
     async def seen_elsewhere(self, fqdn: str, since: datetime) -> None:
-        """Record that a look which began at `since` saw the domain with other nameservers than the platform's."""
+        """Record that an observation begun at `since` saw the domain with other nameservers than the platform's."""
         await self._database.execute(
             """
             WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2::timestamptz - interval '30 days')
@@ -223,7 +223,7 @@ class Claims:
         return [row["id"] for row in rows]
 
     async def adopt(self, claim: UUID, actor: Actor) -> Allocation | None:
-        """Make a proven claim, whose holder has committed, an allocation; None if it is over, or was adopted before.
+        """Make a proven, committed claim an allocation; None if it has expired, or was adopted before.
 
         A holder by transition alone gives way to a better proof; other claims on the name end. Raises
         Conflict and OverlapsAllocation.
@@ -246,7 +246,7 @@ class Claims:
         return allocation_of(row) if row else None
 
     async def expire(self) -> int:
-        """Delete claims whose time is over; return how many."""
+        """Delete claims that have expired; return how many."""
         rows = await self._database.rows(
             """
             WITH gone AS (DELETE FROM claims WHERE expires_at < now() - interval '1 hour' RETURNING fqdn, id)

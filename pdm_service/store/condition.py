@@ -1,4 +1,4 @@
-"""The condition of a database, for whoever examines a deployment; reads only."""
+"""The condition of a database, for an examination of a deployment; reads only."""
 
 import asyncpg
 import msgspec

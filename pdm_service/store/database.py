@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 3.5
 """The longest wait for an answer of PostgreSQL, a free connection included."""
 LEAST_SECONDS = 0.4
-"""What a statement gets of a request whose time is over: enough to record what was done, and to give up a lease."""
+"""What a statement gets when its request has no time left: enough to record what was done, and to give up a lease."""
 
 _UNAVAILABLE = (
     OSError,
@@ -44,7 +44,7 @@ class Database:
         on_failure: Callable[[], None] = lambda: None,
         **server_settings: str,
     ) -> None:
-        """`on_failure` is told each time PostgreSQL does not answer."""
+        """`on_failure` is called each time PostgreSQL does not answer."""
         self._on_failure = on_failure
         self._url = database_url
         self._connections = connections

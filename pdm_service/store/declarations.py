@@ -43,7 +43,7 @@ class Declarations:
         self._availability = availability
 
     async def make(self, new: Declaration, actor: Actor) -> Allocation | None:
-        """Hold a name, published if it has addresses; None if somebody has it, or had it until lately.
+        """Hold a name, published if it has addresses; None if somebody has it, or had it until recently.
 
         Raises OverlapsAllocation, QuotaExceeded; Conflict for what is easily mistaken for somebody else's.
         """

@@ -46,7 +46,7 @@ class Trail:
         """Return at most `limit` entries of all names behind the place `after` (transaction, entry).
 
         Only of transactions before which none is still under way: nothing can appear later in front of a place
-        that was told. Raises StoreUnavailable.
+        that was sent. Raises StoreUnavailable.
         """
         rows = await self._database.rows(
             f"""

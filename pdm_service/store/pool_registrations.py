@@ -1,6 +1,6 @@
 """What is known of the pool domains at their registrar, shared by all replicas.
 
-One replica at a time looks at a domain: a lease with a deadline, so that a killed one's work is taken over.
+One replica at a time checks a domain: a lease with a deadline, so that another takes over from one that is killed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _COLUMNS = "pool_domain, state, nameservers, ds, problem, checked_at, repaired_a
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last look at a pool domain's registrar found."""
+    """What the last check of a pool domain's registrar found."""
 
     pool_domain: str
     state: State
@@ -30,7 +30,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool domain whose turn it is, and what was done before."""
+    """A pool domain that is due, and what was done before."""
 
     operation: str | None
     """What the registrar carries out by itself."""
@@ -41,7 +41,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What to record of a look."""
+    """What to record of a check."""
 
     state: State
     nameservers: tuple[str, ...] | None = None
@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     operation: str | None = None
     repaired: bool = False
     again: timedelta
-    """When to look next."""
+    """When to check next."""
 
 
 class Registrations:

@@ -33,7 +33,7 @@ class UndoSheet(msgspec.Struct, frozen=True, kw_only=True):
     parent_ttl: int
     """Of the NS RRset at the parent, in seconds."""
     acknowledged: tuple[str, ...]
-    """Findings that the caller said he knows."""
+    """Findings that the caller has acknowledged."""
     rrsets: tuple[RRset, ...]
     """What was found of the zone."""
     made_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""Rows and their values: which columns make an allocation or a claim, and what replicas tell each other by NOTIFY."""
+"""Rows and their values: which columns make an allocation or a claim, and what replicas send each other by NOTIFY."""
 
 from typing import Any, Generic, LiteralString, TypeVar
 from uuid import UUID

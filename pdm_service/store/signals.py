@@ -29,7 +29,7 @@ class Signals:
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def outcome(self, fqdn: str) -> None:
-        """Tell those who wait for `fqdn` to look again."""
+        """Wake those who wait for `fqdn`: there may be an outcome."""
         for event in self._waiting.get(fqdn, ()):
             event.set()
 
@@ -60,7 +60,7 @@ class Signals:
         return None
 
     async def listen(self, database_url: str) -> None:
-        """Pass on what other replicas notify, for ever, over a connection of its own."""
+        """Pass on what other replicas notify, without end, over a connection of its own."""
         while True:
             try:
                 await self._listen_once(database_url)

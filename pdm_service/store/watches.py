@@ -1,6 +1,6 @@
-"""What is remembered of delegations, and who looks at them next; shared by all replicas.
+"""What is remembered of delegations, and who observes them next; shared by all replicas.
 
-One replica at a time looks at a domain: a lease with a deadline, so that a killed one's work is taken over.
+One replica at a time checks a domain: a lease with a deadline, so that another takes over from one that is killed.
 Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
@@ -22,7 +22,7 @@ _UNWATCHED_KEPT = timedelta(days=1)
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain whose turn it is."""
+    """A domain that is due."""
 
     at: datetime
     """The moment that it is judged at."""
@@ -31,7 +31,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watches:
-    """The statements about looks at delegations."""
+    """The statements about observations of delegations."""
 
     def __init__(self, database: Database, ahead: timedelta) -> None:
         """`ahead` is how far ahead of the database's clock delegations are judged: none but in rehearsals."""
@@ -54,7 +54,7 @@ class Watches:
         return [_lease_of(row) for row in rows]
 
     async def lease_one(self, fqdn: str, older: timedelta) -> Lease[Watched] | None:
-        """Lease a domain now; None if somebody observes it, or did less than `older` ago."""
+        """Lease a domain now; None if somebody observes it now, or did less than `older` ago."""
         row = await self._database.row(
             f"""
             INSERT INTO watches AS w (fqdn, lease_id, lease_until, looked_at)
@@ -92,11 +92,11 @@ class Watches:
         )  # fmt: skip
 
     async def hurry(self, fqdn: str) -> None:
-        """Have a domain looked at now."""
+        """Have a domain observed now."""
         await self._database.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
 
     async def known(self, fqdn: str) -> Known | None:
-        """Return what the last look found, None if there was none."""
+        """Return what the last observation found, None if there was none."""
         row = await self._database.row(
             "SELECT report, memory, due_at FROM watches WHERE fqdn = $1 AND report IS NOT NULL", fqdn
         )
@@ -123,7 +123,7 @@ class Watches:
         )  # fmt: skip
 
     async def announce(self, fqdn: str, *, secured: bool, registrars: Sequence[str]) -> bool:
-        """Have a customer's zone say which DS its parent should have; tell whether it did not yet.
+        """Have a customer's zone say which DS its parent should have; return whether it did not yet.
 
         Where one of `registrars` made the delegation, the caller's token is needed until the DS is there.
         """

@@ -1,7 +1,7 @@
 """The publisher's side of the store: which rows are due, who works on them, what came of it.
 
 A row is worked on under a lease with a deadline, and an outcome is recorded only for the
-generation that it was leased with: what changed meanwhile is looked at again.
+generation that it was leased with: what changed in the meantime is due again.
 
 Its database may acknowledge before it is on disk (synchronous_commit off): what a crash forgets here
 is an observation, and is observed again.
@@ -159,13 +159,13 @@ class Worklist:
         )  # fmt: skip
 
     async def hurry(self) -> None:
-        """Make all that waits for another try due now: what held it up is over."""
+        """Make all that waits for another try due now: the cause of the delay has gone."""
         await self._database.execute(
             "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
         )
 
     async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
-        """Have a published name looked at and repaired now."""
+        """Have a published name read and repaired now."""
         row = await self._database.row(
             """
             WITH a AS (

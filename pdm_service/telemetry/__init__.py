@@ -1,1 +1,1 @@
-"""What the service tells of itself: logs, metrics, traces. Nothing in them names a customer's secret."""
+"""What the service reports of itself: logs, metrics, traces. Nothing in them names a customer's secret."""

@@ -12,7 +12,7 @@ import msgspec
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 client: ContextVar[str | None] = ContextVar("client", default=None)
-"""The id of who calls, where callers are told apart."""
+"""The client's id, where callers are distinguished."""
 
 _LOUD = ("httpx", "httpcore", "asyncio", "alembic", "sqlalchemy", "hpack", "dns", "uvicorn")
 """Libraries that at level debug or info print URLs, headers or statements: held at warning."""

@@ -218,7 +218,7 @@ class Metrics:
         self._registrar_seconds.labels(registrar).observe(seconds)
 
     def registration_checked(self, state: str) -> None:
-        """Count a look at a pool domain at its registrar."""
+        """Count a check of a pool domain at its registrar."""
         self._registration_checks.labels(state).inc()
 
     def registration_repaired(self, what: str) -> None:
@@ -232,7 +232,7 @@ class Metrics:
             self._delegations.labels(phase).set(count)
 
     def looked(self, phase: str, queries: int) -> None:
-        """Count a look at a delegation."""
+        """Count an observation of a delegation."""
         self._looks.labels(phase).inc()
         self._dns_queries.inc(queries)
 

@@ -1,4 +1,4 @@
-"""What is told of allocations: one, a page of them, their audit trail, and whether a name is free."""
+"""What replies show of allocations: one, a page of them, their audit trail, and whether a name is free."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,7 +13,7 @@ class Dnssec(Reply, kw_only=True):
 
     ds: list[str]
     publish: bool | None = None
-    """Of a domain of one's own: whether it is time to have the DS in the parent zone."""
+    """Of a customer's own domain: whether it is time to have the DS in the parent zone."""
 
 
 class DnsStatus(Reply, kw_only=True):
@@ -53,7 +53,7 @@ class AllocationReply(Reply, kw_only=True):
     dnssec: Dnssec | None = None
     dns: DnsStatus
     proof: Literal["txt", "registrar", "transition"] | None = None
-    """What showed that a domain of one's own is its holder's."""
+    """What showed that a customer's own domain is its holder's."""
     challenge: Challenge | None = None
     keep_until: datetime | None = None
     """While it is released: until when its zone is kept for caches that still send queries here."""

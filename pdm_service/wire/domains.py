@@ -1,4 +1,4 @@
-"""What is told of customers' domains: token tests, pre-flight, delegations, undo sheets."""
+"""What replies show of customers' domains: token tests, pre-flight, delegations, undo sheets."""
 
 from datetime import datetime
 from typing import Literal
@@ -89,7 +89,7 @@ class DelegationReply(Reply, kw_only=True):
     problems: list[Finding]
     checked_at: datetime
     next_check_at: datetime | None = None
-    """Absent where nobody has the domain: it is looked at when somebody asks."""
+    """Absent where nobody has the domain: it is observed when somebody asks."""
     converged_by: datetime | None = None
     """When no cache sends anybody to the former nameservers any more."""
 

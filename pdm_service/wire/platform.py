@@ -1,4 +1,4 @@
-"""What is told of the platform itself: pools, nameservers, reserved labels, registrars, health, and errors."""
+"""What replies show of the platform itself: pools, nameservers, reserved labels, registrars, health, and errors."""
 
 from datetime import datetime
 from typing import Literal
@@ -15,7 +15,7 @@ class PoolRegistration(Reply, kw_only=True):
     state: Literal["unknown", "in-order", "changing", "failed"]
     nameservers: list[str] | None = None
     ds: list[str] | None = None
-    """Absent where the registrar does not tell."""
+    """Absent where the registrar does not say."""
     problem: str | None = None
     checked_at: datetime | None = None
     repaired_at: datetime | None = None
@@ -61,7 +61,7 @@ class SetNsReply(Reply, kw_only=True):
     registrar: str
     domain: str
     nameservers: list[str]
-    """As the registrar told them last; while `pending`, still the old ones."""
+    """As the registrar last gave them; while `pending`, still the old ones."""
     propagation: str
     pending: bool
 

@@ -6,7 +6,7 @@ from pdm_service.wire.base import Mode, V1Request
 
 
 class ReserveRequest(V1Request, kw_only=True):
-    """Hold a name for a time: a label below a pool domain, or a domain of one's own."""
+    """Hold a name for a time: a label below a pool domain, or a customer's own domain."""
 
     mode: Mode = "pool"
     pool_domain: str | None = None
@@ -41,7 +41,7 @@ class ImportedRRset(V1Request, kw_only=True):
 
 
 class CommitRequest(NameRequest, kw_only=True):
-    """Publish a reserved name at one or more addresses; the last four are for domains of one's own."""
+    """Publish a reserved name at one or more addresses; the last four are for customers' own domains."""
 
     reservation_token: str
     load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
@@ -58,7 +58,7 @@ class ReleaseRequest(NameRequest, kw_only=True):
 
     reservation_token: str | None = None
     force: bool = False
-    """Also while a domain of one's own still points here."""
+    """Also while a customer's own domain still points here."""
     registrar: str | None = None
     registrar_token: str | None = None
 
@@ -94,7 +94,7 @@ class ValidateRequest(V1Request, kw_only=True):
 
 
 class PreflightRequest(V1Request, kw_only=True):
-    """Look at a domain before its customer changes the nameservers."""
+    """Check a domain before its customer changes the nameservers."""
 
     domain: str
     zone_transfer: bool = False

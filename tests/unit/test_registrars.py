@@ -9,7 +9,7 @@ from adapters.all import NAMES, defaults, registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
 from pdm_service.errors import InvalidFormat, RegistrarFailure
-from pdm_service.registrars import registrable, told
+from pdm_service.registrars import as_error, registrable
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "registrars.md").read_text("utf-8")
 KINDS = RegistrarError.__subclasses__()
@@ -19,14 +19,14 @@ KINDS = RegistrarError.__subclasses__()
 def test_failure_as_callers_are_told(kind: type[RegistrarError]) -> None:
     """Every kind of failure has a code of its own, keeps its sentence and its delay, and is in the document."""
     failure = kind("a sentence")
-    found = told(failure)
+    found = as_error(failure)
     assert (found.detail, found.retry_after_seconds) == ("a sentence", failure.retry_after_seconds)
     assert f"`{found.code}` {found.status}" in DOCUMENT
 
 
 def test_failures_and_codes() -> None:
     """There are as many codes as kinds of failure, and all of either are drawn in the contract's tree."""
-    assert {type(told(kind("x"))) for kind in KINDS} == set(RegistrarFailure.__subclasses__())
+    assert {type(as_error(kind("x"))) for kind in KINDS} == set(RegistrarFailure.__subclasses__())
     drawn = {line.split()[1] for line in (base.__doc__ or "").splitlines() if line.strip().startswith(("├──", "└──"))}
     assert drawn == {kind.__name__ for kind in KINDS}
 
