@@ -171,12 +171,12 @@ class Api:
             return []
 
     async def ds_records(self, domain: str) -> list[DsRecord]:
-        """GET /domain/{domain}/dsRecord, and each of the ids."""
+        """GET /domain/{domain}/dsRecord, and each of the ids; raises RegistrarError."""
         try:
             return await self._each("ds", f"/domain/{domain}/dsRecord", DsRecord)
         except DomainNotInAccount:
             # Of a domain that is there, it is not known to mean that there is no DS.
-            raise Unavailable("OVH does not tell the DS of this domain") from None
+            raise Unavailable("OVH does not give the DS of this domain") from None
 
     async def tasks(self, domain: str, function: str) -> list[Task]:
         """GET /domain/{domain}/task?function=…, and each of those under way."""

@@ -245,7 +245,10 @@ class CustomerDomains:
         await self._rollbacks.remove_ds(held, Order(asked=asked, secret=secret, actor=actor))
 
     async def roll_back(self, fqdn: str, token: str | None, registrar: Registrar, actor: Actor) -> Allocation:
-        """Give a domain its former nameservers back; raises NotFound, TokenMismatch, and as `Rollbacks.roll_back`."""
+        """Give a domain its former nameservers back.
+
+        Raises NotFound, TokenMismatch, MissingToken, and what `Rollbacks.roll_back` raises.
+        """
         held = await self._allocations.find(fqdn, actor.only)
         if held is None or held.state is not State.ACTIVE or held.mode is not Mode.BYO_API:
             raise NotFound(f"there is no active domain {fqdn} whose nameservers the service has changed")

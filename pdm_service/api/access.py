@@ -44,7 +44,7 @@ def guards(gate: Gate) -> list[Guard]:
 
 
 def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """Return the handlers, each of which says what it needs."""
+    """Return the handlers; raises TypeError, at the start, for one that does not say what it needs."""
     found = list(handlers)
     if silent := [handler for handler in found if _KEY not in handler.opt]:
         raise TypeError(f"these routes do not say which scope they need: {silent}")

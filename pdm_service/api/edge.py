@@ -164,7 +164,7 @@ class _Body:
         self.complete = False
 
     async def receive(self) -> Any:
-        """Return the next message; once the body is there, waiting has no deadline."""
+        """Return the next message; raises RequestTimeout. Once the body is there, waiting has no deadline."""
         if self.complete:
             return await self._receive()
         try:

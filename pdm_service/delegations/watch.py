@@ -118,7 +118,10 @@ class Watch:
     # --- on demand -----------------------------------------------------------------------------------
 
     async def known(self, fqdn: str, *, fresh: bool) -> Known:
-        """Return what is known of a domain's delegation; observes if nothing is, or if asked to, but not too often."""
+        """Return what is known of a domain's delegation; observes if nothing is, or if asked to, but not too often.
+
+        Raises StoreUnavailable, also while nothing is known yet.
+        """
         found = await self._watches.known(fqdn)
         if found is not None and not fresh:
             return found

@@ -80,7 +80,7 @@ def loopback(text: str) -> str:
 
 
 def database_url(text: str) -> str:
-    """Return a DSN that asyncpg can read. What is wrong with it is said without any part of it: it has a password."""
+    """Return a DSN that asyncpg can read; raises ValueError, whose text has no part of it: it holds a password."""
     try:
         parts = urlsplit(text)
         hosts = parts.netloc.rpartition("@")[2].split(",")
