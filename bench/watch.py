@@ -29,8 +29,8 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
             with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
                 for one in domains:
                     client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
-                if not wait_until(partial(_all_looked_at, program, effort.watched), 60):
-                    raise RuntimeError("not all domains were looked at")
+                if not wait_until(partial(_all_observed, program, effort.watched), 60):
+                    raise RuntimeError("not all domains were observed")
                 before, cpu, looks = _counted(program, "queries"), program.cpu_seconds(), _counted(program, "looks")
                 time.sleep(effort.window)
                 asked = _counted(program, "queries") - before
@@ -42,7 +42,7 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
     note = f"{effort.watched} domains, observed every 15 s; after an hour it is every 15 minutes, after a day hourly"
     return [
         Line(what=f"watch {effort.watched} domains, first minute", unit="queries/s", ours=rates, bound=None, note=note),
-        Line(what="  a look", unit="queries", ours=sizes, bound=200),
+        Line(what="  an observation", unit="queries", ours=sizes, bound=200),
         Line(what="  processor", unit="% of a core", ours=loads, bound=100),
     ]
 
@@ -58,7 +58,7 @@ def _settings(tree: Tree) -> dict[str, str]:
     }
 
 
-def _all_looked_at(program: Program, domains: int) -> bool:
+def _all_observed(program: Program, domains: int) -> bool:
     return _counted(program, "looks") >= domains
 
 

@@ -60,7 +60,7 @@ CREATE TABLE allocations (
 
     -- Who holds it
     owner              text        NOT NULL DEFAULT 'local', -- the client; `local` where callers are all one
-    tenant             text,                          -- whom the client acts for, in its words; null: not told
+    tenant             text,                          -- whom the client acts for, in its words; null: not given
     declared           boolean     NOT NULL DEFAULT false, -- held by PUT: no token, no expiry, ends by DELETE
     created_by         text,                          -- the caller's note on who asked for it; only shown
     token_digest       bytea       NOT NULL,          -- SHA-256 of the token; empty: no token fits (PUT, condemned)
@@ -281,7 +281,7 @@ CREATE TABLE orphans (
     CONSTRAINT orphans_pkey PRIMARY KEY (fqdn)
 );
 
--- A row is a domain whose delegation is observed, or was asked about lately: any domain, also one that nobody has.
+-- A row is a domain whose delegation is observed, or was asked about recently: any domain, also one that nobody has.
 --
 -- Inserted by: claims (a claim is opened, or becomes an allocation); watches (a caller asks about a domain).
 -- Changed by:  claims (due at once); watches: the leases and outcomes of delegations.watch, in all replicas.

@@ -45,7 +45,7 @@ def test_document_of_the_registrars() -> None:
             row.rstrip(" |")
             .rpartition("|")[2]
             .strip()
-            .startswith("told and set" if about.sets_ds else "told" if about.reads_ds else "no")
+            .startswith("read and set" if about.sets_ds else "read" if about.reads_ds else "no")
         )
 
 
