@@ -27,7 +27,7 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 QUICK = Effort(runs=2, slices=2, pairs=10, burst=64, filled=20_000, delegations=5_000)
-SMOKE = Effort(runs=1, slices=1, pairs=2, burst=4, filled=100, delegations=50, watched=5, window=16)
+SMOKE = Effort(runs=1, slices=1, pairs=2, burst=4, filled=100, delegations=50, watched=5, window=1)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 import re
 import time
 import urllib.request
-from functools import partial
 
 import httpx
 
@@ -11,6 +10,8 @@ from bench.measure import Effort, Line, progress
 from bench.stack import Program, Stack
 from pdm_service.dev.servers import wait_until
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, Tree, Zones, rr
+
+_OBSERVED_SECONDS = 120.0
 
 
 def measure(stack: Stack, effort: Effort) -> list[Line]:
@@ -29,13 +30,15 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
             with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
                 for one in domains:
                     client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
-                if not wait_until(partial(_all_observed, program, effort.watched), 60):
-                    raise RuntimeError("not all domains were observed")
+                _await_looks(program, effort.watched)
                 before, cpu, looks = _counted(program, "queries"), program.cpu_seconds(), _counted(program, "looks")
+                began = time.monotonic()
                 time.sleep(effort.window)
+                _await_looks(program, looks + 1)
+                seconds = time.monotonic() - began
                 asked = _counted(program, "queries") - before
-                rates.append(asked / effort.window)
-                loads.append(100 * (program.cpu_seconds() - cpu) / effort.window)
+                rates.append(asked / seconds)
+                loads.append(100 * (program.cpu_seconds() - cpu) / seconds)
                 sizes.append(asked / (_counted(program, "looks") - looks))
     finally:
         tree.stop()
@@ -58,8 +61,9 @@ def _settings(tree: Tree) -> dict[str, str]:
     }
 
 
-def _all_observed(program: Program, domains: int) -> bool:
-    return _counted(program, "looks") >= domains
+def _await_looks(program: Program, count: float) -> None:
+    if not wait_until(lambda: _counted(program, "looks") >= count, _OBSERVED_SECONDS):
+        raise RuntimeError(f"there were {_counted(program, 'looks'):.0f} observations of {count:.0f}")
 
 
 def _counted(program: Program, what: str) -> float:
