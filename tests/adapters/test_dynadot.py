@@ -68,7 +68,7 @@ rest = pytest.mark.parametrize("server", ["dynadot-rest"], indirect=True)
 )  # fmt: skip
 def test_sentence(sentence: str, kind: type[RegistrarError]) -> None:
     """Each sentence that is documented or has been seen is told as its kind, without Dynadot's words."""
-    failure = words.told(sentence)
+    failure = words.known(sentence)
     assert type(failure) is kind
     assert "example" not in failure.detail
 
@@ -80,7 +80,7 @@ def test_sentence(sentence: str, kind: type[RegistrarError]) -> None:
 )  # fmt: skip
 def test_sentence_that_nobody_has_documented(sentence: object) -> None:
     """Errors are told apart by whole sentences, never by words that a customer's domain may contain."""
-    assert words.told(sentence) is None
+    assert words.known(sentence) is None
 
 
 @api3

@@ -143,9 +143,9 @@ def test_lookalike_is_told_where_it_is_allowed(new_service: Callable[..., Servic
     stem = name("il")
     assert "warning" not in alice.reserve(stem).json()
     alike = stem.replace("i", "l", 1)
-    assert "easily taken" in str(check(bob, alike)["warning"])
+    assert "easily mistaken" in str(check(bob, alike)["warning"])
     reply = bob.reserve(alike)
-    assert (reply.status_code, "easily taken" in reply.json()["warning"]) == (201, True)
+    assert (reply.status_code, "easily mistaken" in reply.json()["warning"]) == (201, True)
     assert "warning" in bob.reserve("c0nsole").json()
 
 

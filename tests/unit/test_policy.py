@@ -11,7 +11,7 @@ from pdm_service.names import policy
      ("cloud", "doud"), ("il", "1l"), ("api", "a-p-1")],
 )  # fmt: skip
 def test_labels_that_look_alike(one: str, two: str) -> None:
-    """Labels that are easily taken for each other have one skeleton."""
+    """Labels that are easily mistaken for each other have one skeleton."""
     assert policy.skeleton(one) == policy.skeleton(two)
 
 

@@ -22,7 +22,7 @@ from tests.store import (
     said,
 )
 
-EVICTED = "somebody else proved the domain to be "
+EVICTED = "somebody else proved that the domain is "
 
 
 # --- adopt -------------------------------------------------------------------------------------------
