@@ -1,16 +1,19 @@
-"""Which scope each route needs, and the guard that holds every request to it."""
+"""Which scope each route needs, which query parameters it has, and the guards that hold every request to both."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_type_hints
+from urllib.parse import parse_qsl
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import HTTPRouteHandler
 from litestar.handlers.base import BaseRouteHandler
+from litestar.params import QueryParameter
 from litestar.types import Guard
 
 from pdm_service.callers import ANONYMOUS, Client, Scope
 from pdm_service.callers.buckets import Buckets
 from pdm_service.callers.gate import Gate, calling
+from pdm_service.errors import InvalidQuery
 from pdm_service.telemetry import logs
 
 _KEY, _COMPAT = "scopes", "compat"
@@ -44,11 +47,45 @@ def guards(gate: Gate) -> list[Guard]:
 
 
 def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """Return the handlers; raises TypeError, at the start, for one that does not say what it needs."""
+    """Return the handlers; raises TypeError, at the start, for one that does not say what it needs.
+
+    Those of /v1 refuse query parameters that they do not have, as they refuse unknown fields of a body.
+    """
     found = list(handlers)
     if silent := [handler for handler in found if _KEY not in handler.opt]:
         raise TypeError(f"these routes do not say which scope they need: {silent}")
+    for handler in found:
+        # A check reads its query itself.
+        if any(path.startswith("/v1/") for path in handler.paths) and "/v1/check" not in handler.paths:
+            handler.guards = (*(handler.guards or ()), _only(_parameters(handler)))
     return found
+
+
+def refuse_unknown(query: bytes, known: frozenset[str]) -> None:
+    """Raise InvalidQuery for a query with a parameter that is not among the known ones."""
+    given = {name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)}
+    if unknown := sorted(given - known):
+        there = f"the parameters are {', '.join(sorted(known))}" if known else "this route takes none"
+        raise InvalidQuery(f"{unknown[0][:60]!a} is not a query parameter; {there}")
+
+
+def _only(known: frozenset[str]) -> Guard:
+    async def refuse(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if query := connection.scope["query_string"]:
+            refuse_unknown(query, known)
+
+    return refuse
+
+
+def _parameters(handler: HTTPRouteHandler) -> frozenset[str]:
+    """Return the names of a handler's query parameters."""
+    hints = get_type_hints(handler.fn, include_extras=True)
+    return frozenset(
+        meta.name or parameter
+        for parameter, hint in hints.items()
+        for meta in getattr(hint, "__metadata__", ())
+        if isinstance(meta, QueryParameter)
+    )
 
 
 class Checks:

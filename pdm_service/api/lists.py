@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, TypedDict
 
 import msgspec
@@ -22,6 +22,8 @@ from pdm_service.model.event import Event
 from pdm_service.wire import AllocationPage, EventPage, EventReply, ExportedEvent
 
 _NDJSON = "application/x-ndjson"
+_PLACE = re.compile(r"([a-z0-9.-]{1,253}( [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?)?")
+"""Of `Allocation.place`; a name alone is one of a release before."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=500, required=False)]
 State = Literal["", "reserved", "active", "releasing"]
@@ -61,7 +63,10 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
             owner=actor().only,
             tenant=names.text("tenant", tenant) if tenant else None,
         )
-        found = await allocator.page(wanted, _from_cursor(cursor), limit + 1)
+        after = _from_cursor(cursor)
+        if not _PLACE.fullmatch(after):
+            raise InvalidQuery(_BAD_CURSOR)
+        found = await allocator.page(wanted, after, limit + 1)
         following = _to_cursor(found[limit - 1].place) if len(found) > limit else None
         return AllocationPage(allocations=[tell(one) for one in found[:limit]], next_cursor=following)
 
@@ -119,8 +124,8 @@ def _since(since: str) -> tuple[tuple[int, int], datetime | None]:
     if not since:
         return (0, 0), None
     try:
-        return (0, 0), msgspec.convert(since, Annotated[datetime, msgspec.Meta(tz=True)])
-    except msgspec.ValidationError:
+        return (0, 0), msgspec.convert(since, Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):  # the year 1 in the east is the year 0 in UTC
         pass
     if not re.fullmatch(r"\d{1,18}\.\d{1,18}", place := _from_cursor(since)):
         raise InvalidQuery("since takes a cursor of this export, or a time such as 2026-01-31T00:00:00Z")

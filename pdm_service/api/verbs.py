@@ -16,7 +16,7 @@ from msgspec.json import Encoder
 
 from pdm_service import names
 from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, Terms, Verdict
-from pdm_service.api.access import ALLOCATE, CHECK, Checks
+from pdm_service.api.access import ALLOCATE, CHECK, Checks, refuse_unknown
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.callers.gate import calling
@@ -31,6 +31,8 @@ from pdm_service.wire import (
     ReserveRequest,
 )
 
+_PARAMETERS = frozenset({"poolDomain", "subdomain", "tenant"})
+"""Of a check."""
 _HELD = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503)
 _GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
@@ -44,18 +46,20 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
         operation_class=CheckOperation,
         responses={
             200: ResponseSpec(CheckReply, description="OK", generate_examples=False),
-            **documented(401, 403, 429, 503),
+            **documented(400, 401, 403, 429, 503),
         },
         opt=CHECK,
     )
     async def check(scope: Scope) -> ASGIResponse:
-        asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        if not asked.keys() <= _PARAMETERS:
+            refuse_unknown(scope["query_string"], _PARAMETERS)
         pool, label = asked.get("poolDomain", ""), asked.get("subdomain", "")
         client = calling.get()
         verdict = SLOW_DOWN
         if checks.allowed(client, address(scope)):
             verdict = await allocator.pool_names.check(
-                pool, label, client.actor(None), tenant=asked.get("tenant"), key=_allocation_key(scope)
+                pool, label, client.actor(None), tenant=asked.get("tenant") or None, key=_allocation_key(scope)
             )
         return ASGIResponse(body=_encode(checked(verdict)), media_type=MediaType.JSON)
 
@@ -142,9 +146,7 @@ class CheckOperation(Operation):
     def __post_init__(self) -> None:
         """Name the parameters."""
         text = Schema(type=OpenAPIType.STRING)
-        self.parameters = [
-            OpenAPIParameter(name=name, param_in="query", schema=text) for name in ("poolDomain", "subdomain", "tenant")
-        ]
+        self.parameters = [OpenAPIParameter(name=name, param_in="query", schema=text) for name in sorted(_PARAMETERS)]
 
 
 _encode = Encoder().encode

@@ -11,7 +11,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from functools import cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -22,7 +21,7 @@ import msgspec
 from dns.message import Message
 
 from adapters.base import registrable
-from pdm_service import dns_client
+from pdm_service import dns_client, names
 from pdm_service.delegations import budgets
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
 from pdm_service.dns_client import NoAnswer, Truncated
@@ -37,7 +36,6 @@ _MAX_DEPTH = 4
 """How many names of nameservers may hang on one another."""
 _REMEMBERED_SECONDS = 600.0
 _IPV6_PROBE = ("2001:500:2::c", 53)
-_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class OutOfBudget(NoAnswer):
@@ -84,7 +82,7 @@ class Prober:
 
     def may_contact(self, address: str) -> bool:
         """Return whether an address may be asked: a customer can name any address as that of a nameserver."""
-        return self._allow_private or address in self._trusted or is_public(address)
+        return self._allow_private or address in self._trusted or names.is_public(address)
 
     def remembered(self, name: str) -> Zone | None:
         """Return a zone that was met a short while ago."""
@@ -279,18 +277,6 @@ class Round:
             return reply
 
         return question
-
-
-# --- addresses ----------------------------------------------------------------------------------------
-
-
-def is_public(address: str) -> bool:
-    """Return whether an address is one that anybody may reach, also when it holds an IPv4 address in it."""
-    found = ip_address(address)
-    if isinstance(found, IPv6Address):
-        within = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
-        return found.is_global and not found.is_multicast and not within and found not in _NAT64
-    return found.is_global and not found.is_multicast
 
 
 def _has_route(address: str) -> bool:

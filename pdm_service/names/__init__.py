@@ -1,16 +1,21 @@
-"""Which names there can be (`names`), and which may be had (`reserved`, `policy`; the words are in `lists/`)."""
+"""Which names (`names`) and addresses (`ip`) there can be, and which names may be had.
 
-from pdm_service.names.names import (
-    MAX_ADDRESSES,
-    MAX_NAME,
-    MAX_TEXT,
-    addresses,
-    covers,
-    domain,
-    label,
-    span,
-    split,
-    text,
-)
+That is for `reserved` and `policy`; the words are in `lists/`.
+"""
 
-__all__ = ["MAX_ADDRESSES", "MAX_NAME", "MAX_TEXT", "addresses", "covers", "domain", "label", "span", "split", "text"]
+from pdm_service.names.ip import MAX_ADDRESSES, addresses, is_public
+from pdm_service.names.names import MAX_NAME, MAX_TEXT, covers, domain, label, span, split, text
+
+__all__ = [
+    "MAX_ADDRESSES",
+    "MAX_NAME",
+    "MAX_TEXT",
+    "addresses",
+    "covers",
+    "domain",
+    "is_public",
+    "label",
+    "span",
+    "split",
+    "text",
+]

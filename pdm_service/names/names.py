@@ -1,19 +1,12 @@
-"""Names: parse, normalise, judge. The only place with rules about names and addresses."""
+"""Names: parse, normalise, judge. The only place with rules about names."""
 
 import re
 from hashlib import blake2s
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from pdm_service.errors import (
-    InvalidAddress,
-    InvalidFormat,
-    InvalidText,
-    MissingAddress,
-)
+from pdm_service.errors import InvalidFormat, InvalidText
 
 MAX_NAME = 253
 MAX_TEXT = 200
-MAX_ADDRESSES = 16
 
 # RFC 1034 section 3.5, restricted: a leading digit would admit names that read as addresses,
 # and "--" would admit A-labels (RFC 5890), whose looks we cannot judge.
@@ -36,12 +29,17 @@ def label(text: str) -> str:
 def domain(text: str) -> str:
     """Return `text` as a domain name, lower case, no trailing dot; raises InvalidFormat.
 
-    At least two labels of letters, digits and hyphens (RFC 1123 section 2.1), 253 characters.
+    At least two labels of letters, digits and hyphens, 253 characters; the last label is not all digits, so that no
+    IPv4 address is a name (RFC 1123 section 2.1).
     """
     found = text.strip().removesuffix(".").lower() if text.isascii() else ""
     labels = found.split(".")
-    if len(found) > MAX_NAME or len(labels) < 2 or not all(map(_HOST_LABEL.fullmatch, labels)):
-        msg = "a domain name has two or more labels of a-z, 0-9 and '-', and 253 characters at most"
+    well_formed = len(found) <= MAX_NAME and len(labels) >= 2 and all(map(_HOST_LABEL.fullmatch, labels))
+    if not well_formed or labels[-1].isdecimal():
+        msg = (
+            "a domain name has two or more labels of a-z, 0-9 and '-', 253 characters at most, "
+            "and its last label is not all digits"
+        )
         raise InvalidFormat(msg)
     return found
 
@@ -74,47 +72,3 @@ def text(field: str, value: str) -> str:
         msg = f"{field} takes {MAX_TEXT} printable characters at most, and no braces"
         raise InvalidText(msg)
     return value
-
-
-def addresses(values: list[str]) -> tuple[str, ...]:
-    """Return load balancer addresses in canonical form, without repeats, in the order given.
-
-    Raises InvalidAddress for what is no unicast address that others can reach, and
-    MissingAddress for an empty list.
-    """
-    found = tuple(dict.fromkeys(_address(value) for value in values))
-    if not found:
-        msg = "a commit needs loadBalancerIP or loadBalancerIPs"
-        raise MissingAddress(msg)
-    if len(found) > MAX_ADDRESSES:
-        msg = f"a name takes {MAX_ADDRESSES} addresses at most"
-        raise InvalidAddress(msg)
-    return found
-
-
-def _address(value: str) -> str:
-    try:
-        parsed = ip_address(value.strip())
-    except ValueError:
-        parsed = None
-    if parsed is None or _unusable(parsed):
-        msg = (
-            "an address must be a plain IPv4 or IPv6 unicast address; unspecified, loopback, multicast, "
-            "link-local, IPv4-mapped and reserved ones are refused"
-        )
-        raise InvalidAddress(msg)
-    return str(parsed)
-
-
-def _unusable(address: IPv4Address | IPv6Address) -> bool:
-    embedded = isinstance(address, IPv6Address) and (
-        address.ipv4_mapped is not None or address.scope_id is not None or address.is_site_local
-    )
-    return (
-        embedded
-        or address.is_unspecified
-        or address.is_loopback
-        or address.is_multicast
-        or address.is_link_local
-        or address.is_reserved
-    )

@@ -243,6 +243,49 @@ def test_query_that_is_odd(service: Service, query: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["YSBi", "YQ", "YS56eiB4", "AAAA", "MS4x", "OTk5OTk5OTk5OTk5OTk5OTk", "LTE", "zz", "8J+YgA"]
+)
+def test_cursor_that_no_list_made(service: Service, text: str) -> None:
+    """A cursor is one of the list's, or refused."""
+    paths = ("/v1/allocations?cursor=", f"/v1/allocations/x.{service.pool}/events?cursor=", "/v1/events?since=")
+    for path in paths:
+        reply = service.client.get(path + text)
+        assert reply.status_code in {200, 400, 404}, (path, reply.text)
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["0001-01-01T00:00:00%2B23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z",
+     "2026-01-31T00:00:60Z", "2026-02-30T00:00:00Z", "2026-01-31", "2026-01-31T00:00:00", "0000-01-01T00:00:00Z", "-1"],
+)  # fmt: skip
+def test_time_at_an_end_of_the_calendar(service: Service, since: str) -> None:
+    """Every time that can be written is a time or refused."""
+    reply = service.client.get(f"/v1/events?since={since}")
+    assert reply.status_code in {200, 400}, reply.text
+    assert reply.status_code == 200 or reply.json()["error"] == "invalid-query"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/check?poolDomain={pool}&subdomain=x&subDomain=y", "/v1/check?x", "/v1/allocations?tenants=a", "/v1/allocations?x=",
+     "/v1/allocations/x.{pool}?fresh=true", "/v1/allocations/x.{pool}/events?page=1", "/v1/events?until=x", "/v1/pools?x=1",
+     "/v1/delegations/x.{pool}?Fresh=true", "/v1/registrars?%1b%5b31m=1", "/v1/nameservers?%00=1", "/v1/reserved?a&b"],
+)  # fmt: skip
+def test_query_parameter_that_there_is_not(service: Service, path: str) -> None:
+    """A parameter that a route does not have is named and refused; in the reply it is plain ASCII."""
+    reply = service.client.get(path.format(pool=service.pool))
+    assert (reply.status_code, reply.json()["error"]) == (400, "invalid-query"), reply.text
+    assert "query parameter" in reply.json()["detail"]
+    assert reply.json()["detail"].isprintable()
+
+
+def test_query_parameter_of_the_compatibility_routes(service: Service) -> None:
+    """Clients that are not ours may send more than these routes know."""
+    assert service.client.get(f"/api/v1/pool/{service.pool}/check?sub=x&ts=1").status_code == 200
+    assert service.client.get("/livez?x=1").status_code == 200
+
+
+@pytest.mark.parametrize(
     "request_line",
     [
         b"GET /v1/allocations/\xff\xfe HTTP/1.1", b"GET /v1/check?subdomain=\xff HTTP/1.1", b"GET  HTTP/1.1", b"\x00\x01\x02",

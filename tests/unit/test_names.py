@@ -18,7 +18,7 @@ from pdm_service.errors import (
 LDH = string.ascii_lowercase + string.digits + "-"
 LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 HOST = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
-DOMAINS = st.lists(HOST, min_size=2, max_size=5).map(".".join)
+DOMAINS = st.lists(HOST, min_size=2, max_size=5).filter(lambda labels: not labels[-1].isdecimal()).map(".".join)
 
 
 def taken(text: str) -> str | None:
@@ -91,7 +91,7 @@ def test_domain_of_any_spelling_is_one(domain: str) -> None:
     "text",
     [
         "", ".", "com", "a..b", ".a.b", "a.b..", "-a.b", "a-.b", "a_b.c", "a b.c", "a.b/c", "*.a.b", "a.b\x00",
-        "bücher.de", "a.ⓑ", f"{'a' * 64}.b", ".".join(["a" * 49] * 6), "\ud800.a",
+        "192.0.2.1", "1.2.3.4.5", "example.123", "a.0", "bücher.de", "a.ⓑ", f"{'a' * 64}.b", ".".join(["a" * 49] * 6), "\ud800.a",
     ],
 )  # fmt: skip
 def test_domain_that_is_no_domain(text: str) -> None:
@@ -188,6 +188,48 @@ def test_address_that_no_load_balancer_has(value: str) -> None:
     """What is not a plain unicast address that others can reach is refused."""
     with pytest.raises(InvalidAddress):
         names.addresses(["192.0.2.7", value])
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("0.1.2.3", "stands for this network"), ("0.0.0.0", "stands for this network"), ("127.0.0.1", "loopback"),
+        ("168.63.129.16", "Azure"), ("169.254.169.254", "link-local"), ("224.0.0.1", "multicast"),
+        ("255.255.255.255", "reserved"), ("::", "unspecified"), ("::1", "loopback"), ("::ffff:192.0.2.1", "IPv4-mapped"),
+        ("fd00:ec2::254", "Amazon"), ("fd20:ce::254", "Google"), ("fe80::1", "link-local"), ("fec0::1", "site-local"),
+        ("ff02::1", "multicast"), ("fe80::1%eth0", "zone"), ("2002:a00:1::1", "leads to 10.0.0.1"),
+        ("2002:a9fe:a9fe::1", "leads to 169.254.169.254"), ("2002:7f00:1::", "leads to 127.0.0.1"),
+        ("64:ff9b::192.168.0.1", "leads to 192.168.0.1"), ("64:ff9b::127.0.0.1", "leads to 127.0.0.1"),
+        ("::2", "reserved"), ("4000::1", "reserved"),
+    ],
+)  # fmt: skip
+def test_refused_address_says_why(value: str, why: str) -> None:
+    """The sentence has the reason."""
+    with pytest.raises(InvalidAddress, match=why):
+        names.addresses([value])
+
+
+@pytest.mark.parametrize(
+    "value", ["10.0.0.1", "100.64.0.1", "fd00::1", "2002:c633:6407::1", "168.63.129.17", "1.0.0.0"]
+)
+def test_address_that_a_load_balancer_may_have(value: str) -> None:
+    """Private addresses are some platform's own; what only resembles a refused one is taken."""
+    assert names.addresses([value]) == (value,)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True), ("2001:4860:4860::8888", True), ("10.0.0.1", False), ("127.0.0.1", False),
+        ("0.0.0.0", False), ("169.254.1.1", False), ("100.64.0.1", False), ("192.0.2.1", False), ("224.0.0.1", False),
+        ("::1", False), ("fe80::1", False), ("fd00::1", False), ("fec0::1", False), ("ff02::1", False), ("::8.8.8.8", False),
+        ("::ffff:8.8.8.8", False), ("2002:808:808::1", False), ("64:ff9b::8.8.8.8", False), ("64:ff9b:1::1", False),
+        ("2001:0:808:808::1", False),
+    ],
+)  # fmt: skip
+def test_address_that_anybody_may_reach(address: str, public: bool) -> None:
+    """A nameserver is asked only where nothing of the platform's own can be."""
+    assert names.is_public(address) is public
 
 
 def test_addresses_too_few_and_too_many() -> None:
