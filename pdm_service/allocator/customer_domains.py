@@ -263,20 +263,29 @@ class CustomerDomains:
     # --- before the change --------------------------------------------------------------------------------
 
     async def validate(
-        self, registrar: str | None, domain: str | None, token: str | None, *, transfer: bool
+        self, registrar: str | None, domain: str | None, token: str | None, actor: Actor, *, transfer: bool
     ) -> Validated:
-        """Test a registrar's token and run the pre-flight, by reading alone; raises as `Registrars.validate`."""
+        """Test a registrar's token and, for a client that may have such domains, run the pre-flight; reads only.
+
+        Raises what `Registrars.validate` raises.
+        """
         start = monotonic()
         asked, found = await self._registrars.validate(registrar, domain, token)
-        if not self._surveyor.enabled:
+        if not self._surveyor.enabled or not actor.takes(BYO):
             return Validated(asked=asked, found=found, findings=(), rrsets=())
         left = max(2.0, min(budgets.SURVEY, budgets.ANSWER - (monotonic() - start)))
         survey = await self._surveyor.survey(asked.domain, left, transfer=transfer)
         findings = await self._surveyor.judge(asked.domain, survey, registered_of(found))
         return Validated(asked=asked, found=found, findings=findings, rrsets=survey.old.rrsets if survey.old else ())
 
-    async def preflight(self, domain: str, *, transfer: bool) -> tuple[str, tuple[Finding, ...], tuple[RRset, ...]]:
-        """Return a domain in its one form, what a change by the customer would meet, and what its zone has."""
+    async def preflight(
+        self, domain: str, actor: Actor, *, transfer: bool
+    ) -> tuple[str, tuple[Finding, ...], tuple[RRset, ...]]:
+        """Return a domain in its one form, what a change by the customer would meet, and what its zone has.
+
+        Raises InvalidFormat, PoolNotAllowed.
+        """
+        actor.require_pool(BYO)
         fqdn = names.domain(domain)
         survey = await self._surveyor.survey(fqdn, budgets.SURVEY, transfer=transfer)
         findings = await self._surveyor.judge(fqdn, survey, None)

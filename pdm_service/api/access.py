@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 from litestar.types import Guard
 
 from pdm_service.callers import ANONYMOUS, Client, Scope
-from pdm_service.callers.buckets import Buckets
+from pdm_service.callers.buckets import Buckets, sender
 from pdm_service.callers.gate import Gate, calling
 from pdm_service.errors import InvalidQuery
 from pdm_service.telemetry import logs
@@ -98,7 +98,7 @@ class Checks:
     def allowed(self, client: Client, address: str) -> bool:
         """Count a check; return whether there was one left. In this replica alone."""
         limit = client.checks_per_minute
-        if limit == 0 or self._buckets.take(address if client.id == ANONYMOUS else client.id, limit, limit):
+        if limit == 0 or self._buckets.take(sender(address) if client.id == ANONYMOUS else client.id, limit, limit):
             return True
         self._on_refusal("rate-limited")
         return False

@@ -14,8 +14,9 @@ from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.api.verbs import SLOW_DOWN, address, checked
+from pdm_service.callers import ANONYMOUS
 from pdm_service.callers.gate import calling
-from pdm_service.errors import InvalidBody, MissingAddress
+from pdm_service.errors import InvalidBody, MissingAddress, Unauthenticated
 from pdm_service.model.allocation import Filter, State
 from pdm_service.names.policy import Policy
 from pdm_service.wire import (
@@ -64,7 +65,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
         allocation_key: AllocationKey = None,
     ) -> CompatReservation:
         created_by = data.created_by or _CALLER
-        terms = Terms(created_by=created_by, key=idempotency_key)
+        terms = Terms(created_by=created_by, key=_own(idempotency_key))
         held = await pool_names.reserve(domain, data.subdomain, terms, actor(), allocation_key)
         return CompatReservation(
             pool_domain=held.allocation.pool_domain or "",
@@ -137,3 +138,10 @@ def _subdomain(body: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = "the body is not a JSON object with a subdomain"
         raise InvalidBody(msg) from error
+
+
+def _own(idempotency_key: str | None) -> str | None:
+    """Return the key of a client; raises Unauthenticated for one without a credential: a stranger may send the same."""
+    if idempotency_key is not None and calling.get().id == ANONYMOUS:
+        raise Unauthenticated("an Idempotency-Key needs a credential, which says whose reservation it repeats")
+    return idempotency_key

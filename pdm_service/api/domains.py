@@ -40,7 +40,9 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
 
     @post("/v1/preflight", status_code=200, responses=documented(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
-        domain, findings, found = await allocator.customer_domains.preflight(data.domain, transfer=data.zone_transfer)
+        domain, findings, found = await allocator.customer_domains.preflight(
+            data.domain, actor(), transfer=data.zone_transfer
+        )
         return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
 
     @post("/v1/rollback", status_code=200, responses=documented(*_CHANGED, late=AllocationReply), opt=ALLOCATE)

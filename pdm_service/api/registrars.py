@@ -9,6 +9,7 @@ from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, documented
+from pdm_service.api.replies import actor
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
     Abilities,
@@ -29,7 +30,9 @@ def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[
 
     @post("/v1/validate", status_code=200, responses=documented(*_TESTED, 503), opt=REGISTRAR)
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
-        found = await customer_domains.validate(data.registrar, data.domain, data.token, transfer=data.zone_transfer)
+        found = await customer_domains.validate(
+            data.registrar, data.domain, data.token, actor(), transfer=data.zone_transfer
+        )
         reply = _validated(found.asked, found.found)
         reply.problems = list(found.findings) or None
         reply.records = rrsets(found.rrsets) or None

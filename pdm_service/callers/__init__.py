@@ -1,7 +1,7 @@
 """Who calls, and what they may do.
 
 `gate` lets requests in by their credential; `clients` who there is, `actor` who acts and how much they may have,
-`token_review` whose a Kubernetes token is, `buckets` how often.
+`token_review` whose a Kubernetes token is, `buckets` how often, and what counts as one sender.
 """
 
 from pdm_service.callers.actor import BYO, Actor, Quotas

@@ -50,8 +50,12 @@ class Actor(Struct, frozen=True):
         """The client whose allocations alone they may see and change; None is everybody's."""
         return None if self.everything else self.name
 
+    def takes(self, pool_domain: str) -> bool:
+        """Return whether a pool domain (or BYO) is among theirs."""
+        return self.pools is None or pool_domain in self.pools
+
     def require_pool(self, pool_domain: str) -> None:
         """Raise PoolNotAllowed for a pool domain (or BYO) that is not among theirs."""
-        if self.pools is not None and pool_domain not in self.pools:
+        if not self.takes(pool_domain):
             what = "domains that customers bring" if pool_domain == BYO else f"the pool domain {pool_domain}"
             raise PoolNotAllowed(f"this client may not take names of {what}; an operator can allow it")

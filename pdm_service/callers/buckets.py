@@ -1,9 +1,21 @@
 """Token buckets: how often something may be done, by whom."""
 
 from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 
 _REMEMBERED = 10_000
+
+
+def sender(address: str) -> str:
+    """Return what counts as one sender: an IPv4 address, or the /64 of IPv6 that its holder may choose from."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or ip_network(f"{found}/64", strict=False))
+    return str(found)
 
 
 class Buckets:

@@ -8,10 +8,9 @@ import base64
 import binascii
 from collections.abc import Callable
 from contextvars import ContextVar
-from ipaddress import ip_address, ip_network
 
 from pdm_service.callers import clients as callers
-from pdm_service.callers.buckets import Buckets
+from pdm_service.callers.buckets import Buckets, sender
 from pdm_service.callers.clients import EVERYBODY, NOBODY, Client, Clients, Scope
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
@@ -79,7 +78,7 @@ class Gate:
         clients = self._clients() if self._clients else Clients(())
         if secret and (found := clients.of_key(digest, identity)):
             return found
-        place = _network(address)
+        place = sender(address)
         review = self._review if clients.use_accounts and identity is None and secret.count(".") == 2 else None
         if (
             review is not None
@@ -119,12 +118,3 @@ def _parsed(header: str) -> tuple[str | None, str]:
             return None, ""
         return identity, secret
     return None, ""
-
-
-def _network(address: str) -> str:
-    """Return what counts as one address: of IPv6 the /64 that its holder may choose from."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(parsed) if parsed.version == 4 else str(ip_network(f"{parsed}/64", strict=False))

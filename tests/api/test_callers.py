@@ -315,6 +315,8 @@ def test_pool_that_is_not_the_clients(service: Service) -> None:
     assert caller("PUT", f"/v1/allocations/x.{service.pool}", params={"owner": "o"}, json=wanted).status_code == 403
     own = caller("POST", "/v1/reserve", json={"mode": "byo-manual", "domain": f"{name()}.zz"})
     assert (own.status_code, own.json()["error"]) == (403, "pool-not-allowed")
+    looked = caller("POST", "/v1/preflight", json={"domain": f"{name()}.zz"})
+    assert (looked.status_code, looked.json()["error"]) == (403, "pool-not-allowed")
     seen = caller("GET", "/v1/check", params={"poolDomain": service.pool, "subdomain": name()}).json()
     assert (seen["available"], seen["reason"]) == (False, "unsupported-pool")
 
@@ -404,6 +406,12 @@ def test_anonymous_callers(directory: Path, postgres: Postgres, template: str, p
         label = name()
         held = service.client.post(f"/api/v1/pool/{service.pool}/reserve", json={"subdomain": label})
         assert held.status_code == 201
+        key = {"Idempotency-Key": "1"}
+        for _ in range(2):
+            again = service.client.post(
+                f"/api/v1/pool/{service.pool}/reserve", json={"subdomain": "stranger"}, headers=key
+            )
+            assert (again.status_code, again.json()["error"]) == (401, "unauthenticated")
         assert Caller(service, "alice")("GET", f"/v1/allocations/{label}.{service.pool}").status_code == 404
         alices = name()
         Caller(service, "alice").reserve(alices)

@@ -5,7 +5,7 @@ from time import monotonic
 import pytest
 
 from pdm_service.callers import buckets
-from pdm_service.callers.buckets import Buckets
+from pdm_service.callers.buckets import Buckets, sender
 
 
 def used(left: float, seconds_ago: float) -> Buckets:
@@ -13,6 +13,19 @@ def used(left: float, seconds_ago: float) -> Buckets:
     made = Buckets()
     made._left["a"] = (left, monotonic() - seconds_ago)
     return made
+
+
+@pytest.mark.parametrize(
+    ("address", "who"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("::ffff:c000:207", "192.0.2.7"),
+        ("2001:db8:0:1:aaaa::1", "2001:db8:0:1::/64"), ("2001:DB8:0:1:bbbb::2", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"), ("", ""), ("a socket", "a socket"),
+    ],
+)  # fmt: skip
+def test_who_counts_as_one_sender(address: str, who: str) -> None:
+    """An IPv4 address in either form is one; of IPv6 it is the network whose addresses one sender may choose from."""
+    assert sender(address) == who
 
 
 def test_as_many_at_once_as_its_size() -> None:
