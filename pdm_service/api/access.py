@@ -10,9 +10,9 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 from litestar.types import Guard
 
-from pdm_service.callers import ANONYMOUS, Client, Scope
+from pdm_service.callers import ANONYMOUS, NOBODY, Client, Scope
 from pdm_service.callers.buckets import Buckets, sender
-from pdm_service.callers.gate import Gate, calling
+from pdm_service.callers.gate import KNOWN, Gate, calling
 from pdm_service.errors import InvalidQuery
 from pdm_service.telemetry import logs
 
@@ -42,8 +42,16 @@ def guards(gate: Gate) -> list[Guard]:
         found = await gate.admit(connection.headers.get("authorization"), address, needed, compat=compat)
         calling.set(found)
         logs.client.set(found.id)
+        if found is not NOBODY:
+            _known(connection)
 
     return [] if gate.open else [admit]
+
+
+def _known(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    keep = (connection.scope.get("extensions") or {}).get(KNOWN, {}).get("keep")
+    if callable(keep):
+        keep()
 
 
 def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

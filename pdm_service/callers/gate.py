@@ -24,6 +24,9 @@ _PER_MINUTE = 10
 """…and how many more it has in a minute."""
 _MAX_CREDENTIAL = 8192
 
+KNOWN = "pdm.known"
+"""The extension of a request's scope that has what is to be called once its client is known."""
+
 calling: ContextVar[Client] = ContextVar("calling", default=EVERYBODY)
 """Who makes the request under way."""
 

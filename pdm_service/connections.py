@@ -1,0 +1,173 @@
+"""One HTTP connection: how large a request's head may be, how long each state of it may last, how many there are.
+
+uvicorn's protocol has no limits of its own: what is kept of a head, how long an answer may stay unread, and how many
+connections strangers may hold are decided here.
+"""
+
+import asyncio
+import resource
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from pdm_service.callers.gate import KNOWN
+
+HEAD_SECONDS = 10.0
+"""How long the head of a request may take to arrive."""
+IDLE_SECONDS = 75.0
+"""How long a connection stays open on which nothing is asked."""
+UNREAD_SECONDS = 10.0
+"""How long a client may leave an answer unread before its connection is cut."""
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
+MAX_TARGET_BYTES = 8 * 1024
+"""Of path and query."""
+_MAX_PIPELINED = 16
+_MOST = 1000
+_OTHER_FILES = 300
+"""What the rest of the process may have open: questions to nameservers, the database, PowerDNS, registrars."""
+
+_TARGET_TOO_LONG = (414, b"URI Too Long", b"path and query may have 8 KiB")
+_HEAD_TOO_LARGE = (431, b"Request Header Fields Too Large", b"a head may have 64 KiB and 100 headers")
+_TOO_MANY = (429, b"Too Many Requests", b"wait for the answers before you ask more")
+_NO_HTTP = (400, b"Bad Request", b"this is not an HTTP request")
+
+
+class _RefusedError(Exception):
+    """What was sent goes over a limit; raised within the parser, which ends with it."""
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection whose every state ends.
+
+    Where there are too many, the oldest one ends that has not been used by a client with a valid credential.
+    """
+
+    strangers: ClassVar[dict["_Connection", None]] = {}
+    """By age."""
+    _head_open = True
+    _head_bytes = 0
+    _refusal = _NO_HTTP
+    _patience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def known(self) -> None:
+        """Count the connection as that of a client with a valid credential."""
+        self.strangers.pop(self, None)
+
+    # --- limits of size ------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._head_open:
+            # The parser keeps what it has of a header that is not finished.
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES + HIGH_WATER_LIMIT and not self.transport.is_closing():
+                self._refusal = _HEAD_TOO_LARGE
+                self.send_400_response("")
+        self._mind()
+
+    def on_message_begin(self) -> None:
+        self._head_open, self._head_bytes = True, 0
+        super()._unset_keepalive_if_required()
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._refuse(_TOO_MANY)
+        super().on_message_begin()
+        self.scope["extensions"] = {KNOWN: {"keep": self.known}}
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse(_TARGET_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Also of trailers, which come after the body and count like the head."""
+        self._size += len(name) + len(value) + 4
+        if self._size > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
+            self._refuse(_HEAD_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_open = False
+        super().on_headers_complete()
+
+    def _refuse(self, refusal: tuple[int, bytes, bytes]) -> None:
+        self._refusal = refusal
+        raise _RefusedError
+
+    def send_400_response(self, _: str) -> None:
+        """Answer what is no request, or too large for one, and close."""
+        status, phrase, detail = self._refusal
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, phrase, len(detail)) + detail)
+        self.transport.close()
+        self._cut_if_unread()
+
+    # --- limits of time --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._mind()
+        self.strangers[self] = None
+        if len(self.connections) > most():
+            oldest = next(iter(self.strangers))
+            oldest.transport.abort()
+            self.strangers.pop(oldest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.strangers.pop(self, None)
+        self._head_open = False
+        self._mind()
+        self._read()
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._cut_if_unread()
+
+    def resume_writing(self) -> None:
+        self._read()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._cut_if_unread()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection; what of an answer is unread by now stays so."""
+        self.transport.abort()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Do nothing: bytes between requests do not keep a connection alive, only a request does."""
+
+    def _cut_if_unread(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _mind(self) -> None:
+        if self._head_open and self._patience is None:
+            self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        elif not self._head_open and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def most() -> int:
+    """Return how many connections there may be: fewer than files may be open, as others need some too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_OTHER_FILES // 10, min(_MOST, files - _OTHER_FILES))
+
+
+PROTOCOL = _Connection
+"""For uvicorn."""
