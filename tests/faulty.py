@@ -1,5 +1,6 @@
 """Nameservers that misbehave, each in its way: real servers, UDP and TCP, on an address of their own."""
 
+import base64
 import contextlib
 import socket
 import socketserver
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import dns.dnssec
 import dns.flags
 import dns.message
 import dns.name
@@ -36,6 +38,7 @@ class Faulty:
         self.nameservers = nameservers
         self.behave: Behaviour = behave or well
         self.seen = 0
+        self._asking = threading.local()
         self._servers: list[socketserver.BaseServer] = [_Udp(self)]
         if tcp:
             self._servers.append(_Tcp(self))
@@ -50,6 +53,14 @@ class Faulty:
     def answer(self, query: dns.message.Message, *, tcp: bool) -> bytes | None:
         self.seen += 1
         return self.behave(self, query, tcp)
+
+    def send_stray(self, wire: bytes) -> None:
+        """Send another datagram to whom this thread answers."""
+        sock, to = self._asking.whom
+        sock.sendto(wire, to)
+
+    def asked_by(self, sock: socket.socket, to: object) -> None:
+        self._asking.whom = (sock, to)
 
     def proper(self, query: dns.message.Message) -> dns.message.Message:
         """The reply of a well-behaved server."""
@@ -140,6 +151,85 @@ def no_bytes(_: Faulty, __: dns.message.Message, ___: bool) -> bytes | None:
     return b"\x00"
 
 
+def deep_names(size: int) -> Behaviour:
+    """Records up to so many bytes, each with an owner name of its own with 120 labels: 2 bytes by a pointer."""
+
+    def behave(server: Faulty, query: dns.message.Message, tcp: bool) -> bytes | None:
+        reply = dns.message.make_response(query)
+        reply.use_edns(False)
+        wire = bytearray(reply.to_wire())
+        data = struct.pack("!HHIH", 1, 1, 60, 4) + b"\xc0\x00\x02\x01"
+        chain = len(wire)
+        wire += b"\x01a" * 118 + b"\x00" + data
+        count = 1
+        while len(wire) + 18 < size:
+            # A label of its own, then into the chain.
+            wire += (
+                b"\x01"
+                + bytes([97 + count % 26])
+                + struct.pack("!H", 0xC000 | (chain + 2 * (count // 26 % 100)))
+                + data
+            )
+            count += 1
+        wire[2] |= 0x84
+        wire[6:8] = struct.pack("!H", count)
+        return bytes(wire)
+
+    return behave
+
+
+def many_keys(count: int) -> Behaviour:
+    """A DNSKEY set of so many keys that share a tag, with as many signatures of it that are all wrong."""
+
+    def behave(server: Faulty, query: dns.message.Message, tcp: bool) -> bytes | None:
+        asked = query.question[0]
+        if asked.rdtype != dns.rdatatype.DNSKEY:
+            return server.proper(query).to_wire()
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.AA
+        if not tcp:
+            reply.flags |= dns.flags.TC
+            return reply.to_wire()
+        # The tag is a sum of 16-bit words (RFC 4034 appendix B): words that change places keep it.
+        words = [bytes([1, 2]), bytes([3, 4])]
+        keys = [base64.b64encode(_permuted(number, words)).decode() for number in range(count)]
+        reply.answer.append(
+            dns.rrset.from_text_list(asked.name, 60, "IN", "DNSKEY", [f"257 3 13 {key}" for key in keys])
+        )
+        tag = dns.dnssec.key_id(reply.answer[0][0])
+        signature = base64.b64encode(bytes(64)).decode()
+        reply.answer.append(
+            dns.rrset.from_text_list(
+                asked.name, 60, "IN", "RRSIG",
+                [f"DNSKEY 13 {len(asked.name) - 1} 60 2030010100{number // 60:02}{number % 60:02} 20260101000000"
+                 f" {tag} {asked.name} {signature}" for number in range(count)],
+            )
+        )  # fmt: skip
+        return reply.to_wire(max_size=65535)
+
+    return behave
+
+
+def _permuted(number: int, words: list[bytes]) -> bytes:
+    bits = format(number, "016b")
+    return b"".join(words[0] + words[1] if bit == "0" else words[1] + words[0] for bit in bits)
+
+
+def flooding(count: int) -> Behaviour:
+    """The answer comes behind so many that are none."""
+
+    def behave(server: Faulty, query: dns.message.Message, tcp: bool) -> bytes | None:
+        if not tcp:
+            reply = deep_names(1200)(server, query, tcp)
+            assert reply is not None
+            wrong = bytes([reply[0] ^ 1]) + reply[1:]
+            for _ in range(count):
+                server.send_stray(wrong)
+        return server.proper(query).to_wire()
+
+    return behave
+
+
 # --- servers --------------------------------------------------------------------------------------------
 
 
@@ -151,6 +241,7 @@ class _Udp(socketserver.ThreadingUDPServer):
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 data, sock = self.request
+                faulty.asked_by(sock, self.client_address)
                 wire = faulty.answer(dns.message.from_wire(data), tcp=False)
                 if wire is not None:
                     sock.sendto(wire, self.client_address)

@@ -14,11 +14,10 @@ import dns.rdatatype
 import dns.rrset
 from dns.message import Message
 
-from pdm_service import dns_client, names
-from pdm_service.byo import budgets
+from pdm_service import names
 from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import OldZone
-from pdm_service.model.records import Nameserver, RRset
+from pdm_service.model.records import RRset
 
 Ask = Callable[[str, str, str], Awaitable[Message]]
 """Asks an address for a name and a type; raises NoAnswer."""
@@ -118,16 +117,3 @@ def _old(rrset: dns.rrset.RRset) -> RRset:
         ttl=rrset.ttl,
         contents=tuple(sorted(rdata.to_text() for rdata in rrset)),
     )
-
-
-async def transferable(domain: str, server: Nameserver) -> bool:
-    """Return whether a nameserver lets anybody transfer the zone (AXFR, RFC 5936); asks for its first message alone.
-
-    Only to be called with the customer's consent.
-    """
-    query = dns_client.question(domain, "AXFR", edns=False)
-    try:
-        reply = await dns_client.exchange(query, server, budgets.TRANSFER, tcp=True)
-    except NoAnswer:
-        return False
-    return reply.rcode() == dns.rcode.NOERROR and any(one.rdtype == dns.rdatatype.SOA for one in reply.answer)

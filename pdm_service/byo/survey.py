@@ -7,6 +7,7 @@ import msgspec
 from dns.message import Message
 
 from adapters.base import Validation
+from pdm_service import dns_client
 from pdm_service.byo import budgets, old_zone, preflight
 from pdm_service.byo.rdap import Rdap
 from pdm_service.delegations.prober import Prober, Round
@@ -95,7 +96,7 @@ class Surveyor:
         return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
 
     async def _transferable(self, domain: str, servers: dict[str, Nameserver]) -> bool:
-        asked = [old_zone.transferable(domain, one) for one in servers.values()]
+        asked = [dns_client.transfers(domain, one, budgets.TRANSFER) for one in servers.values()]
         return any(await asyncio.gather(*asked))
 
     async def judge(

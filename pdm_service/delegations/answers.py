@@ -16,6 +16,9 @@ from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import ParentState, ParentView, ServerState
 
 _DIGESTS = ("SHA1", "SHA256", "SHA384")
+_MAX_KEYS = 16
+_MAX_TRIES = 8
+"""Signatures that are verified; validating resolvers have such a limit since CVE-2023-50387."""
 
 
 class Zone(msgspec.Struct, frozen=True):
@@ -101,17 +104,29 @@ def ds_in(reply: Message, domain: str) -> tuple[tuple[str, ...] | None, int | No
 
 
 def signing_ds(answer: list[dns.rrset.RRset], domain: str) -> tuple[str, ...]:
-    """Return the DS of the keys that sign the DNSKEY RRset now (RFC 4035 section 5.2)."""
+    """Return the DS of the keys that sign the DNSKEY RRset now (RFC 4035 section 5.2).
+
+    Of a set with more keys than a zone needs, or more signatures that could be theirs, only the first ones are tried:
+    each try costs processor time, and keys can be made to share a tag.
+    """
     keys, signatures = rrsets(answer, domain, "DNSKEY"), rrsets(answer, domain, "RRSIG")
+    if not keys or not signatures or len(keys[0]) > _MAX_KEYS:
+        return ()
+    tags = [(key, dns.dnssec.key_id(key)) for key in keys[0]]
+    possible = [
+        (key, signature)
+        for signature in list(signatures[0])[:_MAX_KEYS]
+        for key, tag in tags
+        if (signature.key_tag, signature.algorithm) == (tag, key.algorithm)
+    ]
     found: set[str] = set()
-    for key in keys[0] if keys else ():
+    for key, signature in possible[:_MAX_TRIES]:
         alone = dns.rrset.from_rdata(keys[0].name, keys[0].ttl, key)
-        for signature in signatures[0] if signatures else ():
-            try:
-                dns.dnssec.validate_rrsig(keys[0], signature, {keys[0].name: alone})
-            except (dns.exception.DNSException, ValueError):
-                continue
-            found |= {ds_text(dns.dnssec.make_ds(keys[0].name, key, one, validating=True)) for one in _DIGESTS}
+        try:
+            dns.dnssec.validate_rrsig(keys[0], signature, {keys[0].name: alone})
+        except (dns.exception.DNSException, ValueError):
+            continue
+        found |= {ds_text(dns.dnssec.make_ds(keys[0].name, key, one, validating=True)) for one in _DIGESTS}
     return tuple(sorted(found))
 
 

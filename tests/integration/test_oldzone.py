@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import dns.message
 import pytest
 
-from pdm_service.byo.old_zone import questions, scan, transferable
+from pdm_service import dns_client
+from pdm_service.byo.old_zone import questions, scan
 from pdm_service.delegations.prober import Prober
 from pdm_service.model.records import Nameserver
 from tests import faulty
@@ -80,6 +81,6 @@ async def test_dead_nameserver(tree: Tree, held: str, dead: Faulty) -> None:
 
 async def test_transfer(tree: Tree, held: str, dead: Faulty) -> None:
     """Whether a nameserver gives the whole zone away is found out by asking for it."""
-    assert await transferable(held, Nameserver("x", tree.old.addresses[0], 53))
-    assert not await transferable(held, Nameserver("x", "127.0.0.1", 9))
-    assert not await transferable(held, Nameserver("x", dead.address, 53))
+    assert await dns_client.transfers(held, Nameserver("x", tree.old.addresses[0], 53), 3)
+    assert not await dns_client.transfers(held, Nameserver("x", "127.0.0.1", 9), 3)
+    assert not await dns_client.transfers(held, Nameserver("x", dead.address, 53), 3)
