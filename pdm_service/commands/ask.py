@@ -7,7 +7,7 @@ import click
 import msgspec
 from tabulate import tabulate
 
-from pdm_service.commands.connection import Connection, connected
+from pdm_service.commands.connection import Connection, connected, say
 from pdm_service.wire import AllocationReply
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -15,13 +15,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 def _print(found: Any, rows: Sequence[Sequence[object]], headers: Sequence[str] = (), *, as_json: bool) -> None:
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        say(msgspec.json.format(msgspec.json.encode(found)).decode())
         return
     text = [
         ["" if cell is None else f"{cell:%Y-%m-%d %H:%M:%S}" if hasattr(cell, "year") else cell for cell in row]
         for row in rows
     ]
-    click.echo(tabulate(text, headers=headers, tablefmt="plain" if not headers else "simple", disable_numparse=True))
+    say(tabulate(text, headers=headers, tablefmt="plain" if not headers else "simple", disable_numparse=True))
 
 
 def _facts(one: AllocationReply) -> list[tuple[str, object]]:
@@ -109,7 +109,7 @@ async def release(connection: Connection, *, fqdn: str, as_json: bool, **more: A
     async with connection.client() as pdm:
         left = await pdm.release(fqdn, more.pop("token"), **more)
     if left is None:
-        click.echo(f"{fqdn} was released already")
+        say(f"{fqdn} was released already")
         return
     _print(left, _facts(left), as_json=as_json)
 
@@ -174,9 +174,9 @@ async def delegation(connection: Connection, *, domain: str, fresh: bool, as_jso
     async with connection.client() as pdm:
         found = await pdm.delegation(domain, fresh=fresh)
     if not as_json:
-        click.echo(f"{found.domain}: {found.phase}, DNSSEC {found.dnssec}, seen {found.checked_at:%Y-%m-%d %H:%M:%S}")
+        say(f"{found.domain}: {found.phase}, DNSSEC {found.dnssec}, seen {found.checked_at:%Y-%m-%d %H:%M:%S}")
         for problem in found.problems:
-            click.echo(f"  {problem.code} ({problem.severity}): {problem.seen}. {problem.remedy}")
+            say(f"  {problem.code} ({problem.severity}): {problem.seen}. {problem.remedy}")
     rows = [
         (one.role, one.name, one.address, one.state, ", ".join(one.nameservers or []), one.error)
         for one in found.servers

@@ -1,6 +1,7 @@
 """Where the service is and who calls, as all commands take it; and how an error ends a command."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -27,6 +28,17 @@ _OPTIONS = (
 )
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print what may hold others' texts: characters that a terminal would act on, or that reverse text, as escapes."""
+    shown = (one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+    click.echo("".join(shown), err=err)
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON has it, so that what is printed as JSON stays that."""
+    return json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
+
+
 class Connection:
     """What a client is made of."""
 
@@ -48,12 +60,12 @@ def connected(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callab
         try:
             code = asyncio.run(command(Connection(url, key, key_file, client_id), **more))
         except PdmError as error:
-            click.echo(f"{error.code}: {error.detail}", err=True)
+            say(f"{error.code}: {error.detail}", err=True)
             for finding in error.problems if isinstance(error, PreflightBlocked) else ():
-                click.echo(f"  {finding.code} ({finding.severity}): {finding.seen}. {finding.remedy}", err=True)
+                say(f"  {finding.code} ({finding.severity}): {finding.seen}. {finding.remedy}", err=True)
             sys.exit(1)
         except OSError as error:
-            click.echo(f"{error.filename or 'error'}: {error.strerror or error}", err=True)
+            say(f"{error.filename or 'error'}: {error.strerror or error}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             sys.exit(130)

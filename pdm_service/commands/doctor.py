@@ -13,6 +13,7 @@ from adapters.all import registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
 from pdm_service.callers.token_review import AUDIENCE, TokenReview
+from pdm_service.commands.connection import say
 from pdm_service.dns_client import NoAnswer
 from pdm_service.model import zone
 from pdm_service.model.records import Nameserver
@@ -205,11 +206,11 @@ def doctor(*, as_json: bool) -> None:
     try:
         settings = read(os.environ)
     except SettingsError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(2)
     found = asyncio.run(_all(settings, quiet=as_json))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        say(msgspec.json.format(msgspec.json.encode(found)).decode())
     sys.exit(any(one.verdict == "fail" for one in found))
 
 
@@ -218,5 +219,5 @@ async def _all(settings: Settings, *, quiet: bool) -> list[Finding]:
     async for one in examine(settings):
         found.append(one)
         if not quiet:
-            click.echo(f"{one.verdict:4}  {one.what}: {one.found}" + (f"\n      {one.remedy}" if one.remedy else ""))
+            say(f"{one.verdict:4}  {one.what}: {one.found}" + (f"\n      {one.remedy}" if one.remedy else ""))
     return found

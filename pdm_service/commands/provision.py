@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from pdm_service.client import Client, Unreachable
-from pdm_service.commands.connection import Connection, connected
+from pdm_service.commands.connection import Connection, connected, say
 from pdm_service.errors import (
     AlreadyActive,
     NotFound,
@@ -366,11 +366,11 @@ async def provision(connection: Connection, *, as_json: bool, state: Path | None
     plan = msgspec.convert({**more, "state": state or Path(f".pdm-{fqdn}.json")}, Plan)
     start = time.monotonic()
 
-    def say(text: str) -> None:
-        click.echo(f"[{time.monotonic() - start:6.1f}s] {text}", err=True)
+    def tell(text: str) -> None:
+        say(f"[{time.monotonic() - start:6.1f}s] {text}", err=True)
 
     async with connection.client(retry_seconds=min(30.0, plan.ttl / 3)) as pdm:
-        code, held = await Provisioning(plan, pdm, say).run()
+        code, held = await Provisioning(plan, pdm, tell).run()
     if held is not None:
-        click.echo(msgspec.json.encode(held).decode() if as_json else held.fqdn)
+        say(msgspec.json.encode(held).decode() if as_json else held.fqdn)
     return code

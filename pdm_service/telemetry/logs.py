@@ -37,9 +37,17 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return msgspec.json.encode(line, enc_hook=str).decode()
+            return _shown(msgspec.json.encode(line, enc_hook=str))
         except UnicodeEncodeError:  # half a surrogate pair, in what somebody sent
             return json.dumps(line, default=str)
+
+
+def _shown(line: bytes) -> str:
+    """Return a line as JSON of printable ASCII: a terminal acts on some of the other characters, or reverses text."""
+    text = line.decode()
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return json.dumps(json.loads(text), separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 class AccessLog:
@@ -51,7 +59,7 @@ class AccessLog:
     def __init__(self) -> None:
         self._enabled = logging.getLogger().isEnabledFor(logging.INFO)
         self._encoder = msgspec.json.Encoder()
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
 
     def request(self, identity: str, method: str, path: str, status: int, seconds: float) -> None:
         """Note a request that was answered."""
@@ -72,11 +80,11 @@ class AccessLog:
             line["client"] = caller
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
-        self._lines.append(self._encoder.encode(line))
+        self._lines.append(_shown(self._encoder.encode(line)))
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
-        sys.stderr.write(b"\n".join([*lines, b""]).decode())
+        sys.stderr.write("\n".join([*lines, ""]))
         sys.stderr.flush()
 
 

@@ -63,6 +63,18 @@ def test_record_with_a_text_made_to_forge_lines(text: str) -> None:
     assert line(fields={"error": text})["error"] == text
 
 
+@pytest.mark.parametrize(
+    "text", ["\x7f", "\x9b31m", "a\u202eb", "\u2066", "\u200f", "\U000e0041", "ü", "\u2028", "\x1b]0;x\x07"]
+)
+def test_line_is_printable_ascii(text: str) -> None:
+    """Nothing from outside reaches a terminal raw: no control character, no mark that reverses text."""
+    made = logging.makeLogRecord({"msg": text, "levelname": "INFO", "name": "x", "fields": {"path": text}})
+    shown = logs.JsonFormatter().format(made)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert (json.loads(shown)["message"], json.loads(shown)["path"]) == (text, text)
+
+
 def test_record_with_lone_surrogates() -> None:
     """A text that is no valid Unicode costs no line of the log."""
     assert "a" in line("a\ud800b")["message"]
