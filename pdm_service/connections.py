@@ -41,16 +41,23 @@ class _RefusedError(Exception):
 class _Connection(HttpToolsProtocol):
     """A connection whose every state ends.
 
-    Where there are too many, the oldest one ends that has not been used by a client with a valid credential.
+    Where there are too many, the oldest one ends on which nothing is being answered, and that no client with a valid
+    credential has used.
     """
 
     strangers: ClassVar[dict["_Connection", None]] = {}
     """By age."""
     _head_open = True
-    _head_bytes = 0
+    _begun = False
+    _body_came = False
+    _kept = 0
     _refusal = _NO_HTTP
     _patience: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def known(self) -> None:
         """Count the connection as that of a client with a valid credential."""
@@ -61,17 +68,25 @@ class _Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._body_came = False
         super().data_received(data)
-        if self._head_open:
-            # The parser keeps what it has of a header that is not finished.
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES + HIGH_WATER_LIMIT and not self.transport.is_closing():
-                self._refusal = _HEAD_TOO_LARGE
-                self.send_400_response("")
+        # The parser keeps what it has of a header that is not finished, in the head or behind the body.
+        self._kept = self._kept + len(data) if self._begun and not self._body_came else 0
+        if self._kept > MAX_HEAD_BYTES + HIGH_WATER_LIMIT and not self.transport.is_closing():
+            self._refusal = _HEAD_TOO_LARGE
+            self.send_400_response("")
         self._mind()
 
+    def on_body(self, body: bytes) -> None:
+        self._body_came = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._begun = False
+        super().on_message_complete()
+
     def on_message_begin(self) -> None:
-        self._head_open, self._head_bytes = True, 0
+        self._head_open, self._begun, self._kept = True, True, 0
         super()._unset_keepalive_if_required()
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refuse(_TOO_MANY)
@@ -100,7 +115,10 @@ class _Connection(HttpToolsProtocol):
         raise _RefusedError
 
     def send_400_response(self, _: str) -> None:
-        """Answer what is no request, or too large for one, and close."""
+        """Answer what is no request, or too large for one, and close; not in the middle of another answer."""
+        if not self._idle:
+            self.transport.abort()
+            return
         status, phrase, detail = self._refusal
         head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, phrase, len(detail)) + detail)
@@ -114,9 +132,9 @@ class _Connection(HttpToolsProtocol):
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
-            oldest = next(iter(self.strangers))
-            oldest.transport.abort()
+            oldest = next((one for one in self.strangers if one._idle), next(iter(self.strangers)))
             self.strangers.pop(oldest)
+            oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.strangers.pop(self, None)
@@ -141,7 +159,13 @@ class _Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; what of an answer is unread by now stays so."""
-        self.transport.abort()
+        self._end()
+
+    def _end(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _unset_keepalive_if_required(self) -> None:
         """Do nothing: bytes between requests do not keep a connection alive, only a request does."""
@@ -157,7 +181,7 @@ class _Connection(HttpToolsProtocol):
 
     def _mind(self) -> None:
         if self._head_open and self._patience is None:
-            self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            self._patience = self.loop.call_later(HEAD_SECONDS, self._end)
         elif not self._head_open and self._patience is not None:
             self._patience.cancel()
             self._patience = None
