@@ -56,7 +56,8 @@ class _Connection(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
 
     @property
-    def _idle(self) -> bool:
+    def idle(self) -> bool:
+        """Whether nothing is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def known(self) -> None:
@@ -116,7 +117,7 @@ class _Connection(HttpToolsProtocol):
 
     def send_400_response(self, _: str) -> None:
         """Answer what is no request, or too large for one, and close; not in the middle of another answer."""
-        if not self._idle:
+        if not self.idle:
             self.transport.abort()
             return
         status, phrase, detail = self._refusal
@@ -132,7 +133,7 @@ class _Connection(HttpToolsProtocol):
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
-            oldest = next((one for one in self.strangers if one._idle), next(iter(self.strangers)))
+            oldest = next((one for one in self.strangers if one.idle), next(iter(self.strangers)))
             self.strangers.pop(oldest)
             oldest.transport.abort()
 

@@ -4,6 +4,7 @@ Carriers, as they are seen in the field: `Bearer <key or JWT>`, a bare JWT (what
 Basic with the client's id and key (RFC 7617), which any base URL can carry.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable
@@ -23,6 +24,8 @@ _ATTEMPTS = 20
 _PER_MINUTE = 10
 """…and how many more it has in a minute."""
 _MAX_CREDENTIAL = 8192
+_REVIEWS_AT_ONCE, _REVIEWS_WAITING = 4, 24
+"""Of one sender's tokens."""
 
 KNOWN = "pdm.known"
 """The extension of a request's scope that has what is to be called once its client is known."""
@@ -48,6 +51,7 @@ class Gate:
         self._anonymous = anonymous
         self._observe = observe
         self._wrong = Buckets()
+        self._lanes: dict[str, _Lane] = {}
         self.open = clients is None and not anonymous
 
     async def admit(self, header: str | None, address: str, needed: frozenset[Scope], *, compat: bool) -> Client:
@@ -83,19 +87,35 @@ class Gate:
             return found
         place = sender(address)
         review = self._review if clients.use_accounts and identity is None and secret.count(".") == 2 else None
-        if (
-            review is not None
-            and (username := review.remembered(digest)) is None
-            and not self._wrong.left(place, _ATTEMPTS, _PER_MINUTE)
-        ):
-            review = None  # no more reviews for an address that tries tokens out
         if review is not None:
-            username = await review.username(secret, digest)
+            username = review.remembered(digest) or await self._reviewed(review, secret, digest, place)
             if username and (found := clients.of_account(username)):
                 return found
         if not self._wrong.take(place, _ATTEMPTS, _PER_MINUTE):
             raise TooManyAttempts("too many wrong credentials came from this address; wait a while")
         raise Unauthenticated("the credential belongs to no client")
+
+    async def _reviewed(self, review: TokenReview, secret: str, digest: bytes, place: str) -> str | None:
+        """Return whose a token is; a sender of many tokens waits for its own reviews, and nobody else does."""
+        lane = self._lanes.setdefault(place, _Lane())
+        if lane.users >= _REVIEWS_WAITING:
+            raise TooManyAttempts("too many tokens from this address are being reviewed; try again shortly")
+        lane.users += 1
+        try:
+            async with lane.turns:
+                return await review.username(secret, digest)
+        finally:
+            lane.users -= 1
+            if not lane.users:
+                del self._lanes[place]
+
+
+class _Lane:
+    """The reviews of one sender's tokens."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(_REVIEWS_AT_ONCE)
+        self.users = 0
 
 
 _REASONS: dict[type[PdmError], str] = {

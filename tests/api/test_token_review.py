@@ -4,15 +4,18 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
 from tests.api.test_callers import bearer
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import Service, name
 
 AUDIENCE = "pool-domain-manager"
@@ -160,3 +163,36 @@ def test_tokens_in_no_log(service: Service, api_server: ApiServer) -> None:
     eventually(lambda: any(one.get("client") == "crossplane" for one in service.lines()))
     assert mine not in service.log.read_text()
     assert "own-token" not in service.log.read_text()
+
+
+def asks_from(service: Service, address: str, *tokens: str) -> list[int]:
+    """The statuses for tokens that come at once from an address."""
+    transport = httpx.HTTPTransport(local_address=address, limits=httpx.Limits(max_connections=None))
+    with httpx.Client(
+        base_url=service.client.base_url, transport=transport, timeout=patient(30), trust_env=False
+    ) as client, ThreadPoolExecutor(len(tokens)) as executor:  # fmt: skip
+        return list(executor.map(lambda one: client.get("/v1/allocations", headers=bearer(one)).status_code, tokens))
+
+
+def test_wrong_tokens_slow_down_no_valid_one(service: Service, api_server: ApiServer) -> None:
+    """However many wrong tokens came from an address, a valid one from there passes."""
+    statuses = [asks_from(service, "127.0.0.3", f"w.{name()}.w")[0] for _ in range(30)]
+    assert set(statuses) == {401, 429}
+    assert asks_from(service, "127.0.0.3", token(api_server)) == [200]
+
+
+def test_reviews_are_limited_before_they_are_made(service: Service, api_server: ApiServer) -> None:
+    """Hundreds of wrong tokens at once make few reviews, and do not delay another sender."""
+    before = len(api_server.asked)
+    api_server.delay = 0.3
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            storm = executor.submit(asks_from, service, "127.0.0.4", *(f"w.{name()}.w" for _ in range(150)))
+            eventually(lambda: len(api_server.asked) > before)
+            began = time.monotonic()
+            assert asks_from(service, "127.0.0.5", token(api_server)) == [200]
+            assert time.monotonic() - began < patient(2)
+            assert set(storm.result()) == {401, 429}
+    finally:
+        api_server.delay = 0.0
+    assert len(api_server.asked) - before <= 50
