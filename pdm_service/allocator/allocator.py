@@ -140,13 +140,16 @@ class Allocator:
     async def delegation(self, domain: str, actor: Actor, *, fresh: bool) -> Known:
         """Return how far a delegation has come; `fresh` observes it now, but not too often.
 
-        Raises InvalidFormat, StoreUnavailable; NotFound for what others have and this client has not.
+        Raises InvalidFormat, StoreUnavailable; NotFound for what others have and this client has not. That others only
+        claim a domain is not to be seen: it is as if nobody had it.
         """
         fqdn = names.domain(domain)
-        hidden = actor.only is not None and not await self._holdings.of_name(fqdn, actor.only)
-        if hidden and await self._holdings.of_name(fqdn, None):
+        own = actor.only is None or await self._holdings.of_name(fqdn, actor.only)
+        others = () if own else await self._holdings.of_name(fqdn, None)
+        if not all(isinstance(one, Claim) for one in others):
             raise NotFound("there is no such delegation")
-        return await self._watch.known(fqdn, fresh=fresh)
+        found = await self._watch.known(fqdn, fresh=fresh)
+        return msgspec.structs.replace(found, due_at=None) if others else found
 
     async def undo(self, fqdn: str, actor: Actor) -> Undo:
         """Return how a domain was before the flip; raises InvalidFormat, NoUndoSheet."""

@@ -1,14 +1,17 @@
 """What callers may rely on with domains of their own."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
 
+from tests.api.test_callers import Caller, line
 from tests.byo.conftest import Byo, Registry
 from tests.eventually import eventually
 from tests.registrars.server import Server
-from tests.service import ADDRESS, name
-from tests.tree import PLATFORM_NAMES
+from tests.service import ADDRESS, Service, name
+from tests.tree import PLATFORM_NAMES, Tree
 
 
 def problem(reply: object) -> tuple[int, str]:
@@ -200,3 +203,19 @@ def test_without_a_way_into_the_dns(new_service, domain: str) -> None:
     found = service.client.get(f"/v1/delegations/{domain}").json()
     assert found["problems"][0]["code"] == "parent-unreachable"
     assert [line for line in service.lines() if line["message"] == "no root hints"]
+
+
+def test_claim_of_somebody_else(
+    new_byo_service: Callable[..., Service], tree: Tree, customer: str, directory: Path
+) -> None:
+    """That another client claims a domain is not to be seen in its delegation; it looks as if nobody had it."""
+    file = directory / f"callers-{customer}.jsonl"
+    file.write_text("\n".join(line(one, f"key-{one}", "allocate") for one in ("alice", "bob")))
+    service = new_byo_service(PDM_AUTH_TOKENS_FILE=str(file)).start()
+    alice, bob = Caller(service, "alice"), Caller(service, "bob")
+    assert alice("POST", "/v1/reserve", json={"mode": "byo-manual", "domain": customer}).status_code == 201
+    eventually(lambda: "nextCheckAt" in alice("GET", f"/v1/delegations/{customer}").json())
+    seen = bob("GET", f"/v1/delegations/{customer}")
+    assert seen.status_code == 200, seen.text
+    assert "nextCheckAt" not in seen.json()
+    assert bob("GET", f"/v1/allocations/{customer}").status_code == 404
