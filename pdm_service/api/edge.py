@@ -26,7 +26,7 @@ _SWEEP_SECONDS = 0.1
 _TOO_SLOW = "this took too long, and may or may not have been done; send the same request again"
 
 _TOO_LARGE = "a body may have 64 KiB at most"
-_NOT_JSON = "send the body as application/json"
+_NOT_JSON = "send the body as JSON, with Content-Type: application/json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _JSON = re.compile(rb"\s*application/(?:[a-z0-9.+-]*\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
@@ -151,7 +151,7 @@ def _refuse_unread(headers: dict[bytes, bytes]) -> None:
     length = headers.get(b"content-length", b"0")
     if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
         raise PayloadTooLarge(_TOO_LARGE)
-    if not _JSON.fullmatch(headers.get(b"content-type", b"application/json")):
+    if not _JSON.fullmatch(headers.get(b"content-type", b"")):
         raise UnsupportedMediaType(_NOT_JSON)
 
 
