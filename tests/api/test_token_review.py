@@ -184,15 +184,15 @@ def test_wrong_tokens_slow_down_no_valid_one(service: Service, api_server: ApiSe
 def test_reviews_are_limited_before_they_are_made(service: Service, api_server: ApiServer) -> None:
     """Hundreds of wrong tokens at once make few reviews, and do not delay another sender."""
     before = len(api_server.asked)
-    api_server.delay = 0.3
+    api_server.delay = 2.0
     try:
         with ThreadPoolExecutor(1) as executor:
             storm = executor.submit(asks_from, service, "127.0.0.4", *(f"w.{name()}.w" for _ in range(150)))
             eventually(lambda: len(api_server.asked) > before)
             began = time.monotonic()
             assert asks_from(service, "127.0.0.5", token(api_server)) == [200]
-            assert time.monotonic() - began < patient(2)
+            assert time.monotonic() - began < 2 + patient(2)
             assert set(storm.result()) == {401, 429}
     finally:
         api_server.delay = 0.0
-    assert len(api_server.asked) - before <= 50
+    assert len(api_server.asked) - before < 100
