@@ -70,10 +70,12 @@ class _Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._body_came = False
+        self._kept += len(data)
         super().data_received(data)
-        # The parser keeps what it has of a header that is not finished, in the head or behind the body.
-        self._kept = self._kept + len(data) if self._begun and not self._body_came else 0
-        if self._kept > MAX_HEAD_BYTES + HIGH_WATER_LIMIT and not self.transport.is_closing():
+        if self._body_came or not self._begun:
+            self._kept = 0
+        elif self._kept > MAX_HEAD_BYTES + HIGH_WATER_LIMIT and not self.transport.is_closing():
+            # The parser keeps what it has of a header that is not finished, in the head or behind the body.
             self._refusal = _HEAD_TOO_LARGE
             self.send_400_response("")
         self._mind()
@@ -87,29 +89,23 @@ class _Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_message_begin(self) -> None:
-        self._head_open, self._begun, self._kept = True, True, 0
+        self._head_open = self._begun = True
         super()._unset_keepalive_if_required()
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refuse(_TOO_MANY)
         super().on_message_begin()
         self.scope["extensions"] = {KNOWN: {"keep": self.known}}
-        self._size = 0
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._refuse(_TARGET_TOO_LONG)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Also of trailers, which come after the body and count like the head."""
-        self._size += len(name) + len(value) + 4
-        if self._size > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
-            self._refuse(_HEAD_TOO_LARGE)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_open = False
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse(_TARGET_TOO_LONG)
+        if len(self.headers) > MAX_HEADERS or (self._kept > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
+            self._refuse(_HEAD_TOO_LARGE)
         super().on_headers_complete()
+
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse(self, refusal: tuple[int, bytes, bytes]) -> None:
         self._refusal = refusal
