@@ -6,11 +6,14 @@ connections strangers may hold are decided here.
 
 import asyncio
 import resource
+from random import getrandbits
 from typing import Any, ClassVar
 
+import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pdm_service.api import problems
 from pdm_service.callers.gate import KNOWN
 
 HEAD_SECONDS = 10.0
@@ -28,10 +31,10 @@ _MOST = 1000
 _OTHER_FILES = 300
 """What the rest of the process may have open: questions to nameservers, the database, PowerDNS, registrars."""
 
-_TARGET_TOO_LONG = (414, b"URI Too Long", b"path and query may have 8 KiB")
-_HEAD_TOO_LARGE = (431, b"Request Header Fields Too Large", b"a head may have 64 KiB and 100 headers")
-_TOO_MANY = (429, b"Too Many Requests", b"wait for the answers before you ask more")
-_NO_HTTP = (400, b"Bad Request", b"this is not an HTTP request")
+_TARGET_TOO_LONG = ("uri-too-long", 414, "path and query may have 8 KiB")
+_HEAD_TOO_LARGE = ("head-too-large", 431, "the head of a request may have 64 KiB and 100 headers")
+_TOO_MANY = ("too-many-requests", 429, "wait for the answers before you send more requests")
+_NO_HTTP = ("invalid-request", 400, "this is not an HTTP request")
 
 
 class _RefusedError(Exception):
@@ -107,7 +110,7 @@ class _Connection(HttpToolsProtocol):
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _refuse(self, refusal: tuple[int, bytes, bytes]) -> None:
+    def _refuse(self, refusal: tuple[str, int, str]) -> None:
         self._refusal = refusal
         raise _RefusedError
 
@@ -116,9 +119,13 @@ class _Connection(HttpToolsProtocol):
         if not self.idle:
             self.transport.abort()
             return
-        status, phrase, detail = self._refusal
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (status, phrase, len(detail)) + detail)
+        body = problems.problem(*self._refusal)
+        content = msgspec.json.encode(body)
+        head = (
+            f"HTTP/1.1 {body.status} {body.title}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"content-length: {len(content)}\r\nx-request-id: {getrandbits(128):032x}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
         self.transport.close()
         self._cut_if_unread()
 

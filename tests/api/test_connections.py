@@ -68,6 +68,7 @@ def test_head_that_is_too_large(service: Service, head: bytes, status: int) -> N
             connection.sendall(head)
         answer = said(connection)
     assert not status or answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert not status or (b"application/problem+json" in answer and b"x-request-id: " in answer)
     assert service.client.get("/livez").status_code == 200
 
 

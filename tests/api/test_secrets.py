@@ -98,7 +98,12 @@ def test_secrets_of_a_whole_life(new_service: Callable[..., Service], account_ur
     did(403, service.commit(label, wrong))
     did(422, service.commit(label, token, "127.0.0.1"))
     did(400, service.client.post("/v1/commit", json={"fqdn": fqdn, "reservationToken": [token]}))
-    did(400, service.client.post("/v1/commit", content=f'{{"reservationToken": "{token}"'))
+    did(
+        400,
+        service.client.post(
+            "/v1/commit", content=f'{{"reservationToken": "{token}"', headers={"Content-Type": "application/json"}
+        ),
+    )
     did(415, service.client.post("/v1/commit", content=token, headers={"Content-Type": "text/plain"}))
     did(
         422, service.client.post("/v1/commit", json={"fqdn": wrong, "reservationToken": token, "loadBalancerIP": wrong})
