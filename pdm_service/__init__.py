@@ -4,7 +4,7 @@ The house, from the roof down; a room knows the rooms below it, and siblings don
 
     cli, commands           `pdm`, a command is loaded when it is called
     server | client | dev   sockets and drain | what a caller installs | servers for development
-    app                     routes and lifespan
+    app | connections       routes and lifespan | what one HTTP connection may cost
     api | chores            HTTP: parse, call a verb, answer | what is done in the background
     parts                   every part, built in reading order
     allocator               THE VERBS; `Allocator` is the one door to them
@@ -14,7 +14,7 @@ The house, from the roof down; a room knows the rooms below it, and siblings don
     powerdns | dns_client | callers | names   clients of servers | who calls | which names there can be
     model                   values and rules, pure
     errors | wire           what callers meet
-    findings | telemetry | deadline   the ground
+    findings | telemetry | deadline | dns_wire   the ground
 
 To read it: `model.allocation` (what a name handed out is), `model.event` (what may happen to it),
 `migrations/schema.sql`, `allocator.allocator` (the verbs), `store.allocations` (each transition is one SQL
