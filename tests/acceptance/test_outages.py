@@ -70,8 +70,10 @@ def test_powerdns_killed_in_the_middle_of_many(frail: Service, own_powerdns: Pow
             frail.published(label)
     own = Api(own_powerdns)
 
+    # Read before anything is on its way: a thread may begin when all is done.
+    before = len(own.delegations(frail.pool))
+
     def cut() -> None:
-        before = len(own.delegations(frail.pool))
         eventually(lambda: len(own.delegations(frail.pool)) != before, 5)
         own_powerdns.kill()
         own_powerdns.start()
