@@ -143,6 +143,24 @@ def ask_on(connection: socket.socket, over: threading.Event) -> None:
             connection.sendall(WHOLE * 100)
 
 
+def test_answer_that_nobody_reads(lone: Service) -> None:
+    """A client that asks for megabytes and does not read them is cut, without an error in the log."""
+    lone.execute(
+        "INSERT INTO events (fqdn, allocation_id, action, actor, outcome)"
+        " SELECT 'x.test', gen_random_uuid(), 'reserved', 'x', repeat('x', 2000) FROM generate_series(1, 10000)"
+    )
+    lone.client.close()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", lone.port))
+        connection.sendall(b"GET /v1/events?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: open_to(lone) == 1)
+        began = time.monotonic()
+        eventually(lambda: open_to(lone) == 0, UNREAD_SECONDS + 10, "who reads nothing to be cut")
+        assert time.monotonic() - began > UNREAD_SECONDS / 2
+    assert not [line for line in lone.lines() if line["level"] == "error"]
+
+
 def open_to(service: Service) -> int:
     """How many connections of others the service has open."""
     assert service.process is not None
