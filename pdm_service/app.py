@@ -1,7 +1,8 @@
 """The HTTP application: its routes, and what runs from its start to its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
@@ -29,6 +30,11 @@ class Service:
         """`revision` is the schema's that this release needs to be ready."""
         self._revision = revision
         self._parts = build(settings)
+
+    @property
+    def contexts(self) -> Callable[[], ssl.SSLContext] | None:
+        """What connections are secured with, each new one with what is returned then; None: they are not."""
+        return self._parts.callers.contexts
 
     def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""

@@ -12,6 +12,7 @@ given), renewing, committing, releasing with the token, declaring. What is sent 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -20,7 +21,7 @@ import httpx
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from pdm_service import errors
+from pdm_service import errors, tls
 from pdm_service.errors import NotFound, PdmError, StoreUnavailable
 from pdm_service.findings import Finding
 from pdm_service.wire import (
@@ -78,10 +79,14 @@ class Client:
         *,
         key: str | None = None,
         client_id: str | None = None,
+        ca_file: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """`key` is an API key or a ServiceAccount's token; with `client_id` it is sent as Basic.
 
+        `ca_file` has the CAs that the service's certificate may be of, by default the usual ones; `certificate` is the
+        client's own, and the file of its key. Raises OSError, ValueError where these files are of no use.
         `retry_seconds` is for how long a call that is safe to repeat is repeated; 0 is never.
         """
         headers = {"User-Agent": "pdm-client"}
@@ -91,6 +96,7 @@ class Client:
             base_url=base_url.rstrip("/"),
             headers=headers,
             auth=(client_id, key) if key and client_id is not None else None,
+            verify=tls.trusting(ca_file, certificate),
             timeout=CALL_SECONDS,
         )
         self._retry_seconds = retry_seconds
@@ -364,7 +370,8 @@ class Client:
             if reply.is_success:
                 return msgspec.json.decode(reply.content, type=kind)
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self._http.base_url} cannot be reached: {type(error).__name__}") from error
+            why = tls.failure(error) or type(error).__name__
+            raise Unreachable(f"{self._http.base_url} cannot be reached: {why}") from error
         except msgspec.DecodeError as error:
             raise Unreachable(f"{self._http.base_url} does not answer as this API does") from error
         raise _told(reply)

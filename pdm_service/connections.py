@@ -1,23 +1,32 @@
 """One HTTP connection: how large a request's head may be, how long each state of it may last, how many there are.
 
 uvicorn's protocol has no limits of its own: what is kept of a head, how long an answer may stay unread, and how many
-connections strangers may hold are decided here.
+connections strangers may hold are decided here. Over TLS all of it holds as well, from before the handshake on.
 """
 
 import asyncio
+import logging
 import resource
+import ssl
+from collections.abc import Callable
 from random import getrandbits
 from typing import Any, ClassVar
 
 import msgspec
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]
 
+from pdm_service import tls
 from pdm_service.api import problems
-from pdm_service.callers.gate import KNOWN
+from pdm_service.callers import certificates
+from pdm_service.callers.gate import KNOWN, SHOWN
+from pdm_service.telemetry import logs
+
+_log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
-"""How long the head of a request may take to arrive."""
+"""How long the head of a request may take to arrive; that of the first one with the handshake before it."""
 IDLE_SECONDS = 75.0
 """How long a connection stays open on which nothing is asked."""
 UNREAD_SECONDS = 10.0
@@ -50,6 +59,8 @@ class _Connection(HttpToolsProtocol):
 
     strangers: ClassVar[dict["_Connection", None]] = {}
     """By age."""
+    _extensions: dict[str, dict[object, object]]
+    """Of each request's scope."""
     _head_open = True
     _begun = False
     _body_came = False
@@ -62,6 +73,11 @@ class _Connection(HttpToolsProtocol):
     def idle(self) -> bool:
         """Whether nothing is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes of answers the client has not taken."""
+        return self.transport.get_write_buffer_size()
 
     def known(self) -> None:
         """Count the connection as that of a client with a valid credential."""
@@ -97,7 +113,7 @@ class _Connection(HttpToolsProtocol):
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refuse(_TOO_MANY)
         super().on_message_begin()
-        self.scope["extensions"] = {KNOWN: {"keep": self.known}}
+        self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         self._head_open = False
@@ -133,6 +149,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._extensions = {KNOWN: {"keep": self.known}}
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
@@ -166,7 +183,7 @@ class _Connection(HttpToolsProtocol):
         self._end()
 
     def _end(self) -> None:
-        if self.transport.get_write_buffer_size():
+        if self.unsent:
             self.transport.abort()
         else:
             self.transport.close()
@@ -191,11 +208,89 @@ class _Connection(HttpToolsProtocol):
             self._patience = None
 
 
+class _Layer(SSLProtocol):  # type: ignore[misc]
+    """TLS between a transport and a connection, which learns also from it that what was encrypted is not taken."""
+
+    connection: "_Secured"
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.connection.resume_writing()
+        super().resume_writing()  # it may pause at once
+
+
+class _Secured(_Connection):
+    """A connection over TLS. Until its handshake is done it is a stranger's, on which nothing is being answered."""
+
+    contexts: ClassVar[Callable[[], ssl.SSLContext]]
+    _below: asyncio.Transport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin the handshake, and count the connection; called again, with the encrypted transport, after it.
+
+        `loop.start_tls` would read what the client sends at once before TLS is there to get it, and
+        `loop.create_server(ssl=…)` would count nobody who has not finished a handshake.
+        """
+        if self._below is not None:
+            self._encrypted(transport)
+            return
+        super().connection_made(transport)
+        if transport.is_closing():
+            return
+        self._below = transport
+        ended = self.loop.create_future()
+        ended.add_done_callback(self._shaken)
+        layer = _Layer(
+            self.loop,
+            self,
+            type(self).contexts(),
+            ended,
+            server_side=True,
+            ssl_handshake_timeout=HEAD_SECONDS,
+            ssl_shutdown_timeout=UNREAD_SECONDS,
+        )
+        layer.connection = self
+        transport.set_protocol(layer)
+        layer.connection_made(transport)
+
+    def _encrypted(self, transport: Any) -> None:
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "https"
+        if peer := transport.get_extra_info("peercert"):
+            self._extensions[SHOWN] = {"certificate": certificates.shown(peer)}
+
+    def _shaken(self, ended: asyncio.Future[None]) -> None:
+        """Clear up after a handshake that failed, of which nobody else tells."""
+        if why := tls.failure(error := ended.exception()):
+            logs.event(_log, logging.INFO, "no handshake", {"address": (self.client or [None])[0], "error": why})
+        if self.transport is self._below:
+            self.connection_lost(error if isinstance(error, Exception) else None)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes of answers the client has not taken, encrypted or not."""
+        below = self._below.get_write_buffer_size() if self._below else 0
+        return super().unsent if self.transport is self._below else super().unsent + below
+
+    def shutdown(self) -> None:
+        """End when what is being answered has been; an idle client's consent to the end of TLS is not waited for."""
+        super().shutdown()
+        if self._below and self.transport.is_closing() and not self.unsent:
+            self._below.close()
+
+
 def most() -> int:
     """Return how many connections there may be: fewer than files may be open, as others need some too."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(_OTHER_FILES // 10, min(_MOST, files - _OTHER_FILES))
 
 
-PROTOCOL = _Connection
-"""For uvicorn."""
+def protocol(contexts: Callable[[], ssl.SSLContext] | None) -> type[HttpToolsProtocol]:
+    """Return the protocol for uvicorn: of plain connections, or of ones secured by what `contexts` gives for each."""
+    if contexts is None:
+        return _Connection
+    return type("_SecuredConnection", (_Secured,), {"contexts": staticmethod(contexts)})

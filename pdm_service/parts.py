@@ -1,6 +1,7 @@
 """Every part of one running service, built in reading order: one function a wing, each given the wings before it."""
 
 import functools
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from adapters.all import ALL
 from adapters.all import registrars as all_registrars
 from adapters.base import Registrar
 from adapters.http import Http
-from pdm_service import callers
+from pdm_service import callers, tls
 from pdm_service.allocator import Allocator
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.allocator.declared import Declared
@@ -34,7 +35,7 @@ from pdm_service.publisher.outcome import Outcomes
 from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.registrars import Registrars
 from pdm_service.settings import Settings
-from pdm_service.settings.live_file import LiveFile
+from pdm_service.settings.live_file import LiveFile, LiveFiles
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability
 from pdm_service.store.claims import Claims
@@ -124,8 +125,10 @@ def store(settings: Settings, reports: Telemetry) -> Store:
 
 @dataclass(frozen=True, kw_only=True)
 class Callers:
-    """Who calls, and which names they may have."""
+    """Who calls, over what, and which names they may have."""
 
+    contexts: Callable[[], ssl.SSLContext] | None
+    """What connections are secured with."""
     gate: Gate
     review: TokenReview | None
     policy: Callable[[], Policy]
@@ -145,8 +148,16 @@ def who_calls(settings: Settings, reports: Telemetry) -> Callers:
     named: Callable[[], Policy] = functools.cache(Policy)
     if settings.policy_file is not None:
         named = LiveFile(settings.policy_file, policy.read, lambda valid: reports.metrics.file("policy", valid=valid))
+    contexts = None
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        contexts = LiveFiles(
+            [file for file in files if file],
+            functools.partial(tls.serving, *files),
+            lambda valid: reports.metrics.file("tls", valid=valid),
+        )
     gate = Gate(clients, review, anonymous=settings.anonymous, observe=reports.metrics.auth_failure)
-    return Callers(gate=gate, review=review, policy=named)
+    return Callers(contexts=contexts, gate=gate, review=review, policy=named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,12 +188,20 @@ def outside(settings: Settings, reports: Telemetry) -> Outside:
         return ways_out[-1]
 
     adapters = all_registrars(way_out, settings.registrar_urls, settings.registrar_options)
+    trusted = None
+    if settings.pdns_ca_file is not None:
+        trusted = LiveFiles(
+            [settings.pdns_ca_file],
+            functools.partial(tls.trusting, settings.pdns_ca_file),
+            lambda valid: reports.metrics.file("powerdns-ca", valid=valid),
+        )
     powerdns = PowerDns(
         settings.pdns_base_url,
         settings.pdns_api_key,
         settings.pdns_server_id,
         settings.pdns_concurrency,
         powerdns_called,
+        trusted,
     )
     return Outside(powerdns=powerdns, adapters=adapters, registrars=Registrars(adapters), ways_out=ways_out)
 

@@ -7,6 +7,8 @@ https://doc.powerdns.com/authoritative/http-api/zone.html
 """
 
 import asyncio
+import functools
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from urllib.parse import quote
@@ -14,6 +16,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from pdm_service import tls
 from pdm_service.model.records import RRset
 from pdm_service.model.zone import Observed
 
@@ -28,6 +31,10 @@ class PowerDnsError(Exception):
 
 class Unavailable(PowerDnsError):
     """The server cannot be reached or does not answer; the call may have had its effect."""
+
+
+class Untrusted(Unavailable):
+    """The server has no certificate that can be accepted, or does not speak TLS: nothing was sent to it."""
 
 
 class Failed(PowerDnsError):
@@ -99,17 +106,29 @@ class PowerDns:
     """The API of one PowerDNS server, or of several behind one address that share a database."""
 
     def __init__(
-        self, base_url: str, api_key: str, server_id: str, concurrency: int, observe: Callable[[str, str, float], None]
+        self,
+        base_url: str,
+        api_key: str,
+        server_id: str,
+        concurrency: int,
+        observe: Callable[[str, str, float], None],
+        trusted: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        """`observe` gets every call: operation, outcome, seconds."""
-        self._client = httpx.AsyncClient(
-            base_url=f"{base_url}/api/v1/servers",
-            headers={"X-API-Key": api_key},
-            timeout=None,  # noqa: S113 - each call has a deadline of its own
-            # The server closes after each answer: a kept connection would only be found dead.
-            limits=httpx.Limits(max_keepalive_connections=0),
-            trust_env=False,
-        )
+        """`observe` gets every call: operation, outcome, seconds; `trusted` gives the CAs of a server with https."""
+
+        def client(context: ssl.SSLContext | None) -> httpx.AsyncClient:
+            return httpx.AsyncClient(
+                base_url=f"{base_url}/api/v1/servers",
+                headers={"X-API-Key": api_key},
+                timeout=None,  # noqa: S113 - each call has a deadline of its own
+                # The server closes after each answer: a kept connection would only be found dead.
+                limits=httpx.Limits(max_keepalive_connections=0),
+                verify=context or True,
+                trust_env=False,
+            )
+
+        self._trusted: Callable[[], ssl.SSLContext | None] = trusted or (lambda: None)
+        self._client = functools.lru_cache(maxsize=1)(client)
         self._server = f"/{quote(server_id, safe='')}"
         self._slots = asyncio.Semaphore(concurrency)
         self._observe = observe
@@ -117,7 +136,7 @@ class PowerDns:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._client(self._trusted()).aclose()
 
     async def alive(self) -> None:
         """Return if the server answers; raises PowerDnsError. Asks nothing of its database."""
@@ -231,9 +250,11 @@ class PowerDns:
             outcome = "unavailable"
             try:
                 async with asyncio.timeout(seconds):
-                    reply = await self._client.request(method, self._server + path, content=content)
+                    reply = await self._client(self._trusted()).request(method, self._server + path, content=content)
                 outcome = "ok" if reply.is_success else str(reply.status_code)
             except (httpx.HTTPError, TimeoutError) as error:
+                if untrusted := tls.failure(error):
+                    raise Untrusted(f"PowerDNS cannot be asked ({operation}): {untrusted}") from error
                 msg = f"PowerDNS does not answer ({operation}: {type(error).__name__})"
                 raise Unavailable(msg) from error
             finally:

@@ -6,7 +6,7 @@ import signal
 import uvicorn
 
 from pdm_service.app import Service
-from pdm_service.connections import IDLE_SECONDS, PROTOCOL
+from pdm_service.connections import IDLE_SECONDS, protocol
 from pdm_service.settings import Settings
 from pdm_service.store import migrate
 from pdm_service.telemetry import logs
@@ -19,7 +19,7 @@ async def serve(settings: Settings) -> None:
         service.app(),
         host=settings.host,
         port=settings.port,
-        http=PROTOCOL,
+        http=protocol(service.contexts),
         loop="none",
         lifespan="on",
         access_log=False,
@@ -34,7 +34,7 @@ async def serve(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    logs.announce("listening", {"host": settings.host, "port": settings.port})
+    logs.announce("listening", {"host": settings.host, "port": settings.port, "tls": service.contexts is not None})
     # The server raises the signal that ended it once more when it is done: a drained end is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def new_service(directory: Path, database_url: str, powerdns: PowerDNS, pool: st
     """Make replicas of the service on this test's database; all end with the test."""
     made: list[Service] = []
 
-    def make(**more: str) -> Service:
+    def make(**more: Any) -> Service:
         made.append(Service(directory, database_url, powerdns, pool, **more))
         return made[-1]
 

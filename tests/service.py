@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import uuid
@@ -34,7 +35,17 @@ class Service:
 
     made: ClassVar[WeakSet["Service"]] = WeakSet()
 
-    def __init__(self, directory: Path, database_url: str, powerdns: PowerDNS, pool: str, **more: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str,
+        powerdns: PowerDNS,
+        pool: str,
+        *,
+        trusting: ssl.SSLContext | None = None,
+        **more: str,
+    ) -> None:
+        """With `trusting` it is asked over TLS, for which `more` has the settings."""
         self.pool = pool
         self.port = free_port()
         self.log = directory / f"pdm-{self.port}.log"
@@ -58,7 +69,8 @@ class Service:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.made.add(self)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=patient(20), trust_env=False)
+        self.url = f"http{'s' if trusting else ''}://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=patient(20), trust_env=False, verify=trusting or True)
 
     def start(self, *, ready: bool = True) -> "Service":
         with self.log.open("ab") as log:

@@ -12,7 +12,7 @@ from litestar.types import Guard
 
 from pdm_service.callers import ANONYMOUS, NOBODY, Client, Scope
 from pdm_service.callers.buckets import Buckets, sender
-from pdm_service.callers.gate import KNOWN, Gate, calling
+from pdm_service.callers.gate import KNOWN, SHOWN, Gate, calling
 from pdm_service.errors import InvalidQuery
 from pdm_service.telemetry import logs
 
@@ -39,19 +39,21 @@ def guards(gate: Gate) -> list[Guard]:
             return
         address = connection.client.host if connection.client else ""
         compat = handler.opt.get(_COMPAT, False)
-        found = await gate.admit(connection.headers.get("authorization"), address, needed, compat=compat)
+        extensions: dict[str, dict[Any, Any]] = connection.scope.get("extensions") or {}
+        found = await gate.admit(
+            connection.headers.get("authorization"),
+            address,
+            needed,
+            compat=compat,
+            certificate=extensions.get(SHOWN, {}).get("certificate"),
+        )
         calling.set(found)
         logs.client.set(found.id)
-        if found is not NOBODY:
-            _known(connection)
+        keep = extensions.get(KNOWN, {}).get("keep")
+        if found is not NOBODY and callable(keep):
+            keep()
 
     return [] if gate.open else [admit]
-
-
-def _known(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    keep = (connection.scope.get("extensions") or {}).get(KNOWN, {}).get("keep")
-    if callable(keep):
-        keep()
 
 
 def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

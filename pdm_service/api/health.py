@@ -13,7 +13,7 @@ from pdm_service.wire import Health, Readiness
 
 def handlers(
     database_ready: Callable[[], Awaitable[bool]],
-    powerdns_away: Callable[[], bool],
+    powerdns_away: Callable[[], str],
     pool_domains: tuple[str, ...],
     registrars: tuple[str, ...],
     metrics: Metrics,
@@ -39,10 +39,12 @@ def handlers(
     async def readyz() -> Response[Readiness]:
         ready = await database_ready()
         # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
+        problem = powerdns_away()
         readiness = Readiness(
             ready=ready,
             database="ok" if ready else "unreachable",
-            powerdns="unreachable" if powerdns_away() else "ok",
+            powerdns="unreachable" if problem else "ok",
+            problem=problem or None,
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
 

@@ -37,13 +37,15 @@ class Scope(StrEnum):
 
 
 class Client(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """One line of the file of callers: a key, or a Kubernetes ServiceAccount, and what comes with it."""
+    """One line of the file of callers: a key, a Kubernetes ServiceAccount or a certificate, and what comes with it."""
 
     id: str
     sha256: str | None = None
     """Of the key, in hexadecimal digits."""
     service_account: str | None = None
     """`namespace:name`."""
+    certificate: str | None = None
+    """A name in the client's certificate: as it stands there, of a DNS name or URI."""
     scopes: frozenset[Scope] = frozenset()
     pools: frozenset[str] | None = None
     quotas: Quotas = UNLIMITED
@@ -74,6 +76,7 @@ class Clients:
     def __init__(self, clients: Iterable[Client]) -> None:
         self._keys = [(bytes.fromhex(client.sha256), client) for client in clients if client.sha256]
         self._accounts = {client.service_account: client for client in clients if client.service_account}
+        self._certificates = {client.certificate: client for client in clients if client.certificate}
 
     def of_key(self, digest: bytes, identity: str | None = None) -> Client | None:
         """Return the client of a key's digest (and of an id, if one was given), comparing all in constant time."""
@@ -87,6 +90,10 @@ class Clients:
         """Return the client of `system:serviceaccount:namespace:name`."""
         prefix, _, account = username.partition("serviceaccount:")
         return self._accounts.get(account) if prefix == "system:" else None
+
+    def of_certificate(self, names: Iterable[str]) -> list[Client]:
+        """Return the clients that have one of a certificate's names."""
+        return [client for name in names if (client := self._certificates.get(name))]
 
     @property
     def use_accounts(self) -> bool:
@@ -106,6 +113,9 @@ def read(text: str) -> Clients:
             raise ValueError(f"line {number}: {error}") from None
     if not found:
         raise ValueError("has no client; make one with `pdm keys new`")
+    named = [client.certificate for client in found if client.certificate]
+    if repeated := {name for name in named if named.count(name) > 1}:
+        raise ValueError(f"certificate {min(repeated)} stands in two lines")
     return Clients(found)
 
 
@@ -113,12 +123,14 @@ def _client(line: str) -> Client:
     found = msgspec.json.decode(line, type=Client)
     if not _ID.fullmatch(found.id) or found.id == ANONYMOUS:
         raise ValueError("an id has 1 to 63 letters, digits, '.', '_' and '-'")
-    if (found.sha256 is None) == (found.service_account is None):
-        raise ValueError("takes either sha256 or serviceAccount")
+    if [found.sha256, found.service_account, found.certificate].count(None) != 2:
+        raise ValueError("takes one of sha256, serviceAccount and certificate")
     if found.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", found.sha256):
         raise ValueError("sha256 has 64 hexadecimal digits")
     if found.service_account is not None and not re.fullmatch(r"[a-z0-9-]+:[a-z0-9.-]+", found.service_account):
         raise ValueError("serviceAccount is of the form namespace:name")
+    if found.certificate is not None and not re.fullmatch(r"[!-~]{1,2048}", found.certificate):
+        raise ValueError("certificate is a DNS name or URI as it stands in the certificate")
     if not found.scopes:
         raise ValueError("has no scopes")
     if found.expires is not None and found.expires.tzinfo is None:

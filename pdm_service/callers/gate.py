@@ -1,7 +1,8 @@
 """Who is calling: the credential of a request, and the client that it stands for.
 
 Carriers, as they are seen in the field: `Bearer <key or JWT>`, a bare JWT (what a projected token file holds), and
-Basic with the client's id and key (RFC 7617), which any base URL can carry.
+Basic with the client's id and key (RFC 7617), which any base URL can carry. A certificate that the client
+showed when it connected is a credential too.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 
 from pdm_service.callers import clients as callers
 from pdm_service.callers.buckets import Buckets, sender
+from pdm_service.callers.certificates import Certificate
 from pdm_service.callers.clients import EVERYBODY, NOBODY, Client, Clients, Scope
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.errors import AuthenticationUnavailable, MissingScope, PdmError, TooManyAttempts, Unauthenticated
@@ -29,6 +31,8 @@ _REVIEWS_AT_ONCE, _REVIEWS_WAITING = 4, 24
 
 KNOWN = "pdm.known"
 """The extension of a request's scope that has what is to be called once its client is known."""
+SHOWN = "pdm.certificate"
+"""The extension that has the certificate which the client showed."""
 
 calling: ContextVar[Client] = ContextVar("calling", default=EVERYBODY)
 """Who makes the request under way."""
@@ -54,20 +58,31 @@ class Gate:
         self._lanes: dict[str, _Lane] = {}
         self.open = clients is None and not anonymous
 
-    async def admit(self, header: str | None, address: str, needed: frozenset[Scope], *, compat: bool) -> Client:
+    async def admit(
+        self,
+        header: str | None,
+        address: str,
+        needed: frozenset[Scope],
+        *,
+        compat: bool,
+        certificate: Certificate | None = None,
+    ) -> Client:
         """Return who calls; raises Unauthenticated, MissingScope, TooManyAttempts, AuthenticationUnavailable.
 
         `needed` are the scopes of which one suffices; `compat` says that the route is one that may be open to
-        callers without a credential.
+        callers without a credential. A key and a certificate have to be of the same client.
         """
         try:
             if self.open:
                 return EVERYBODY
-            if not header and self._anonymous and compat:
+            by_certificate = self._of_certificate(certificate) if certificate else None
+            if not header and by_certificate is None and self._anonymous and compat:
                 return NOBODY
-            found = await self._of(header or "", address)
+            found = by_certificate if by_certificate and not header else await self._of(header or "", address)
+            if by_certificate and found.id != by_certificate.id:
+                raise Unauthenticated("the key and the certificate are of different clients; use one of them")
         except PdmError as error:
-            self._observe(_REASONS[type(error)] if header else "missing")
+            self._observe(_REASONS[type(error)] if header or certificate else "missing")
             raise
         if callers.expired(found):
             self._observe("expired")
@@ -77,12 +92,24 @@ class Gate:
             raise MissingScope(f"this needs the scope {' or '.join(sorted(needed))}, which {found.id} does not have")
         return found
 
+    def _known(self) -> Clients:
+        return self._clients() if self._clients else Clients(())
+
+    def _of_certificate(self, certificate: Certificate) -> Client | None:
+        """Return whose a certificate is; one that is nobody's counts as none."""
+        found = self._known().of_certificate(certificate.names)
+        if found and certificate.expired:
+            raise Unauthenticated("the certificate has expired; connect again with a new one")
+        if len({client.id for client in found}) > 1:
+            raise Unauthenticated("the certificate has the names of several clients")
+        return found[0] if found else None
+
     async def _of(self, header: str, address: str) -> Client:
         if not header:
             raise Unauthenticated("send a credential: Authorization: Bearer <key>, or Basic with id and key")
         identity, secret = _parsed(header)
         digest = tokens.digest(secret)
-        clients = self._clients() if self._clients else Clients(())
+        clients = self._known()
         if secret and (found := clients.of_key(digest, identity)):
             return found
         place = sender(address)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -15,17 +15,22 @@ from pdm_service.errors import PdmError, PreflightBlocked
 
 P = ParamSpec("P")
 
+
+def _file(option: str, variable: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(option, envvar=variable, type=click.Path(path_type=Path, dir_okay=False), help=text)
+
+
 _OPTIONS = (
     click.option("--url", envvar="PDM_URL", default="http://127.0.0.1:8080", show_default=True, help="The service."),
     click.option("--key", envvar="PDM_KEY", help="An API key; better by the variable or a file than by this option."),
-    click.option(
-        "--key-file",
-        envvar="PDM_KEY_FILE",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="A file with the key.",
-    ),
+    _file("--key-file", "PDM_KEY_FILE", "A file with the key."),
     click.option("--client-id", envvar="PDM_CLIENT_ID", help="Send the key as Basic, with this id."),
+    _file("--ca-file", "PDM_CA_FILE", "The CAs that the service's certificate may be of."),
+    _file("--cert-file", "PDM_CLIENT_CERT_FILE", "A certificate to show to the service."),
+    _file("--cert-key-file", "PDM_CLIENT_KEY_FILE", "The key of that certificate."),
 )
+
+_NAMES = ("url", "key", "key_file", "client_id", "ca_file", "cert_file", "cert_key_file")
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -42,23 +47,40 @@ def _escaped(character: str) -> str:
 class Connection:
     """What a client is made of."""
 
-    def __init__(self, url: str, key: str | None, key_file: Path | None, client_id: str | None) -> None:
-        self.url = url
-        self._key = key_file.read_text("utf-8").strip() if key_file else key
-        self._client_id = client_id
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Take the options that all commands have; raises OSError, click.UsageError."""
+        self.url: str = options["url"]
+        self._key = options["key_file"].read_text("utf-8").strip() if options["key_file"] else options["key"]
+        self._client_id: str | None = options["client_id"]
+        self._ca_file: Path | None = options["ca_file"]
+        own = options["cert_file"], options["cert_key_file"]
+        if (own[0] is None) != (own[1] is None):
+            raise click.UsageError("a certificate needs its key: --cert-file and --cert-key-file")
+        self._certificate = own if own[0] else None
 
     def client(self, retry_seconds: float = RETRY_SECONDS) -> Client:
-        """Return a client that gives up after `retry_seconds`."""
-        return Client(self.url, key=self._key, client_id=self._client_id, retry_seconds=retry_seconds)
+        """Return a client that gives up after `retry_seconds`; raises OSError, click.ClickException."""
+        try:
+            return Client(
+                self.url,
+                key=self._key,
+                client_id=self._client_id,
+                ca_file=self._ca_file,
+                certificate=self._certificate,
+                retry_seconds=retry_seconds,
+            )
+        except ValueError as error:
+            raise click.ClickException(f"a file for TLS is of no use: {error}") from error
 
 
 def connected(command: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
     """Make a command of a coroutine: its first parameter is the connection, what it returns the exit code."""
 
     @wraps(command)
-    def run(url: str, key: str | None, key_file: Path | None, client_id: str | None, **more: Any) -> None:
+    def run(**options: Any) -> None:
+        mine = {name: options.pop(name) for name in _NAMES}
         try:
-            code = asyncio.run(command(Connection(url, key, key_file, client_id), **more))
+            code = asyncio.run(command(Connection(mine), **options))
         except PdmError as error:
             say(f"{error.code}: {error.detail}", err=True)
             for finding in error.problems if isinstance(error, PreflightBlocked) else ():

@@ -1,6 +1,7 @@
 """`pdm doctor`: examine everything that a deployment depends on, with the settings of `pdm serve`, by reading alone."""
 
 import asyncio
+import functools
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -12,12 +13,13 @@ import msgspec
 from adapters.all import registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
+from pdm_service import tls
 from pdm_service.callers.token_review import AUDIENCE, TokenReview
 from pdm_service.commands.connection import say
 from pdm_service.dns_client import NoAnswer
 from pdm_service.model import zone
 from pdm_service.model.records import Nameserver
-from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.powerdns import PowerDns, PowerDnsError, Untrusted
 from pdm_service.publisher import nameservers
 from pdm_service.publisher.nameservers import NotSeen
 from pdm_service.registrars import as_error
@@ -52,8 +54,11 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what was found, one dependency after the other."""
     async for finding in _database(settings):
         yield finding
+    trusted = None
+    if settings.pdns_ca_file is not None:
+        trusted = functools.partial(tls.trusting, settings.pdns_ca_file)
     powerdns = PowerDns(
-        settings.pdns_base_url, settings.pdns_api_key, settings.pdns_server_id, 2, lambda _1, _2, _3: None
+        settings.pdns_base_url, settings.pdns_api_key, settings.pdns_server_id, 2, lambda _1, _2, _3: None, trusted
     )
     try:
         async for finding in _powerdns(settings, powerdns):
@@ -95,6 +100,10 @@ async def _powerdns(settings: Settings, powerdns: PowerDns) -> AsyncIterator[Fin
     try:
         version = await powerdns.version()
         config = await powerdns.config()
+    except Untrusted as error:
+        remedy = "see PDM_PDNS_CA_FILE, the name in PDM_PDNS_BASE_URL, and the dates of the certificate"
+        yield Finding("PowerDNS", "fail", str(error), remedy)
+        return
     except PowerDnsError as error:
         remedy = "see that PDM_PDNS_BASE_URL, PDM_PDNS_API_KEY and PDM_PDNS_SERVER_ID are those of its API"
         yield Finding("PowerDNS", "fail", str(error), remedy)

@@ -23,6 +23,7 @@ from pdm_service.powerdns import (
     PowerDnsError,
     Rejected,
     Unavailable,
+    Untrusted,
     ZoneExists,
 )
 from pdm_service.publisher import budgets
@@ -82,7 +83,8 @@ class Publisher:
         self._audits = 0
         self._stopping = False
         self._counted = 0.0
-        self.away = False
+        self.away = ""
+        """Why PowerDNS is not reached, as long as it is not."""
         self._lost = False
 
     # --- the loop ----------------------------------------------------------------------------------
@@ -126,7 +128,8 @@ class Publisher:
         """See whether PowerDNS is back; then nothing need wait any longer."""
         try:
             await self._powerdns.alive()
-        except Unavailable:
+        except Unavailable as failure:
+            self.away = str(failure)
             self._lost = True
             asyncio.get_running_loop().call_later(budgets.PROBE, self._signals.work.set)
             return
@@ -135,7 +138,7 @@ class Publisher:
         # A server that was only slow gets its pause.
         if self._lost:
             await self._worklist.hurry()
-        self.away = self._lost = False
+        self.away, self._lost = "", False
 
     # --- one attempt -------------------------------------------------------------------------------
 
@@ -158,7 +161,8 @@ class Publisher:
             outcome = "superseded"
         except (PowerDnsError, NotSeen, NoAnswer, StoreUnavailable) as failure:
             error, cause = str(failure), _cause(failure)
-            self.away = self.away or isinstance(failure, Unavailable)
+            if isinstance(failure, Unavailable):
+                self.away = error
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work
             _log.exception("an attempt at %s failed because of a defect", lease.name)
@@ -357,6 +361,7 @@ def _cause(failure: Exception) -> str:
     """Return which of the metric's causes a failure is."""
     causes: dict[type[Exception], str] = {
         Unavailable: "powerdns-away",
+        Untrusted: "powerdns-away",
         Rejected: "rejected",
         NotSeen: "not-seen",
         NoAnswer: "no-answer",

@@ -1,7 +1,7 @@
-"""A file whose contents may change while the service runs: read again when it does, at the next use."""
+"""Files whose contents may change while the service runs: read again when they do, at the next use."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar
@@ -24,19 +24,22 @@ def content(path: Path, parse: Callable[[str], T]) -> T:
     return parse(found.decode())
 
 
-class LiveFile(Generic[T]):
-    """What a file says now. A version that makes no sense is logged, and the one before stays in force."""
+class LiveFiles(Generic[T]):
+    """What files that belong together say now.
 
-    def __init__(self, path: Path, parse: Callable[[str], T], observe: Callable[[bool], None]) -> None:
-        """Read the file; raises OSError, ValueError. `observe` gets, after each reading, whether it was usable."""
-        self._path, self._parse, self._observe = path, parse, observe
+    A version that makes no sense is logged, and the one before stays in force.
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[], T], observe: Callable[[bool], None]) -> None:
+        """Read the files; raises OSError, ValueError. `observe` gets, after each reading, whether it was usable."""
+        self._paths, self._read, self._observe = paths, read, observe
         self._seen = self._stamp()
-        self._value = content(path, parse)
+        self._value = read()
         self._next = monotonic() + _PAUSE_SECONDS
         observe(True)
 
     def __call__(self) -> T:
-        """Return what the file says, checking it once a second at most."""
+        """Return what the files say, checking them once a second at most."""
         if (now := monotonic()) >= self._next:
             self._next = now + _PAUSE_SECONDS
             self._look()
@@ -47,16 +50,27 @@ class LiveFile(Generic[T]):
             if (stamp := self._stamp()) == self._seen:
                 self._observe(True)  # it may have been away for a moment
                 return
-            self._value = content(self._path, self._parse)
+            self._value = self._read()
             self._seen = stamp
-            fields: dict[str, object] = {"file": self._path.name}
-            logs.event(_log, logging.INFO, "file read again", fields)
+            logs.event(_log, logging.INFO, "file read again", {"file": self._names})
             self._observe(True)
         except (OSError, ValueError) as error:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            logs.event(_log, logging.ERROR, "file not usable", {"file": self._path.name, "error": text})
+            logs.event(_log, logging.ERROR, "file not usable", {"file": self._names, "error": text})
             self._observe(False)
 
-    def _stamp(self) -> tuple[int, int, int]:
-        found = self._path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+    @property
+    def _names(self) -> str:
+        return ", ".join(path.name for path in self._paths)
+
+    def _stamp(self) -> list[tuple[int, int, int]]:
+        found = [path.stat() for path in self._paths]
+        return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]
+
+
+class LiveFile(LiveFiles[T]):
+    """What one file says now."""
+
+    def __init__(self, path: Path, parse: Callable[[str], T], observe: Callable[[bool], None]) -> None:
+        """Read the file; raises OSError, ValueError. `observe` gets, after each reading, whether it was usable."""
+        super().__init__((path,), lambda: content(path, parse), observe)

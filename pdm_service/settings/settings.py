@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from adapters.all import ALL, NAMES
-from pdm_service import callers
+from pdm_service import callers, tls
 from pdm_service.model.records import Nameserver
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
@@ -38,10 +38,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     port: int
+    tls_cert_file: Path | None
+    """None: connections are not encrypted."""
+    tls_key_file: Path | None
+    tls_client_ca_file: Path | None
+    """The CAs of clients that have a certificate; they are asked for it."""
     database_url: str
     database_connections: int
     pdns_base_url: str
     pdns_api_key: str
+    pdns_ca_file: Path | None
+    """None: its certificate is of a CA that everybody trusts."""
     pdns_server_id: str
     pdns_concurrency: int
     """Calls in flight to PowerDNS; its listen backlog is 10."""
@@ -115,10 +122,14 @@ def read(environment: Mapping[str, str]) -> Settings:
     settings = {
         "host": host,
         "port": reader.get("PORT", "8080", values.port),
+        "tls_cert_file": reader.get("PDM_TLS_CERT_FILE", "", values.maybe_file(str)),
+        "tls_key_file": reader.get("PDM_TLS_KEY_FILE", "", values.maybe_file(str)),
+        "tls_client_ca_file": reader.get("PDM_TLS_CLIENT_CA_FILE", "", values.maybe_file(str)),
         "database_url": reader.get("PDM_DATABASE_URL", None, values.database_url),
         "database_connections": reader.get("PDM_DATABASE_CONNECTIONS", "12", values.count),
         "pdns_base_url": reader.get("PDM_PDNS_BASE_URL", None, values.http_url),
         "pdns_api_key": reader.get("PDM_PDNS_API_KEY", None, values.header_text),
+        "pdns_ca_file": reader.get("PDM_PDNS_CA_FILE", "", values.maybe_ca_file),
         "pdns_server_id": reader.get("PDM_PDNS_SERVER_ID", "localhost", values.identifier),
         "pdns_concurrency": reader.get("PDM_PDNS_CONCURRENCY", "8", values.count),
         "pool_domains": reader.get(
@@ -173,7 +184,27 @@ def read(environment: Mapping[str, str]) -> Settings:
         reader.faults.append(f"{missing}: missing; a pool registrar needs a name and a token")
     if reader.faults:
         raise SettingsError("\n".join(reader.faults))
-    return msgspec.convert(settings, Settings, strict=False)
+    made = msgspec.convert(settings, Settings, strict=False)
+    if fault := _tls_fault(made):
+        raise SettingsError(fault)
+    return made
+
+
+def _tls_fault(settings: Settings) -> str:
+    """Return what is wrong with the files for TLS together, "" if nothing is."""
+    cert, key, client_ca = settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file
+    if cert is None or key is None:
+        if not (cert or key or client_ca):
+            return ""
+        missing = "PDM_TLS_CERT_FILE" if cert is None else "PDM_TLS_KEY_FILE"
+        return f"{missing}: missing; TLS needs a certificate and its key"
+    if client_ca is not None and settings.auth_tokens_file is None:
+        return "PDM_AUTH_TOKENS_FILE: missing; with PDM_TLS_CLIENT_CA_FILE it says whose a certificate is"
+    try:
+        tls.serving(cert, key, client_ca)
+    except (OSError, ValueError) as error:
+        return f"PDM_TLS_CERT_FILE, PDM_TLS_KEY_FILE, PDM_TLS_CLIENT_CA_FILE: {error}"
+    return ""
 
 
 class _Reader:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.all import NAMES
-from pdm_service import names
+from pdm_service import names, tls
 from pdm_service.errors import InvalidFormat
 from pdm_service.model.records import Nameserver
 from pdm_service.settings.live_file import content
@@ -57,6 +57,13 @@ def maybe_file(parse: Callable[[str], object]) -> Callable[[str], Path | None]:
         return Path(text)
 
     return check
+
+
+def maybe_ca_file(text: str) -> Path | None:
+    """Return the path of a file of CAs, None for an empty text; raises ValueError."""
+    if (path := maybe_file(str)(text)) is not None:
+        tls.trusting(path)
+    return path
 
 
 def anonymous(text: str) -> bool:

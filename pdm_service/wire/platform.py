@@ -108,6 +108,8 @@ class Readiness(Reply, kw_only=True):
     ready: bool
     database: Literal["ok", "unreachable"]
     powerdns: Literal["ok", "unreachable"]
+    problem: str | None = None
+    """Why PowerDNS is not reached."""
 
 
 class Problem(Reply, kw_only=True):

@@ -17,7 +17,7 @@ TIMES = {"at", "reservedAt", "expiresAt", "committedAt", "updatedAt", "checkedAt
 
 
 def new_shared_service(
-    directory: Path, postgres: Postgres, template: str, powerdns: PowerDNS, **more: str
+    directory: Path, postgres: Postgres, template: str, powerdns: PowerDNS, **more: Any
 ) -> Iterator[Service]:
     """A running service with a database and a pool domain of its own, until the generator ends."""
     database = f"pdm_{uuid.uuid4().hex[:12]}"

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from pdm_service.settings import live_file
-from pdm_service.settings.live_file import LiveFile, content
+from pdm_service.settings.live_file import LiveFile, LiveFiles, content
 
 
 class Watched:
@@ -132,3 +132,27 @@ def test_a_start_without_a_usable_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one"):
         LiveFile(path, int, usable.append)
     assert usable == []
+
+
+def test_files_that_belong_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A change of one has all of them read again; while they do not fit together, the versions before stay in force."""
+    one, other = tmp_path / "one", tmp_path / "other"
+
+    def pair() -> str:
+        found = one.read_text(), other.read_text()
+        if found[0] != found[1]:
+            raise ValueError(f"{found[0]} is not {found[1]}")
+        return found[0]
+
+    def write(path: Path, text: str) -> str:
+        path.write_text(text, "utf-8")
+        files._next = 0.0
+        return files()
+
+    one.write_text("a", "utf-8")
+    other.write_text("a", "utf-8")
+    usable: list[bool] = []
+    files = LiveFiles((one, other), pair, usable.append)
+    assert [write(other, "bb"), write(one, "bb")] == ["a", "bb"]
+    assert usable == [True, False, True]
+    assert [record.fields["file"] for record in caplog.records if record.levelno == logging.ERROR] == ["one, other"]

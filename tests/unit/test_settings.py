@@ -7,9 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from pdm_service.model.records import Nameserver
 from pdm_service.settings import Settings, SettingsError, read
+from tests.certificates import Authority
 from tests.patience import patient
 
 DSN = "postgresql://pdm:marked-db-secret@127.0.0.1/pdm"
@@ -315,3 +322,76 @@ def test_pool_registrar_token_from_a_file(tmp_path: Path) -> None:
     )
     assert (settings.pool_registrar, settings.pool_registrar_token) == ("dynadot", "marked-token")
     assert "marked" not in repr(settings)
+
+
+@pytest.fixture
+def tls_files(tmp_path: Path) -> dict[str, str]:
+    """The settings for TLS with certificates of clients."""
+    authority = Authority(tmp_path)
+    cert, key = authority.pair("pdm.test")
+    callers = tmp_path / "callers.jsonl"
+    callers.write_text('{"id": "a", "certificate": "a.test", "scopes": ["check"]}')
+    return {
+        "PDM_TLS_CERT_FILE": str(cert),
+        "PDM_TLS_KEY_FILE": str(key),
+        "PDM_TLS_CLIENT_CA_FILE": str(authority.file),
+        "PDM_AUTH_TOKENS_FILE": str(callers),
+    }
+
+
+@pytest.mark.parametrize(
+    ("without", "named"),
+    [
+        (["PDM_TLS_CERT_FILE"], "PDM_TLS_CERT_FILE"),
+        (["PDM_TLS_KEY_FILE"], "PDM_TLS_KEY_FILE"),
+        (["PDM_TLS_CERT_FILE", "PDM_TLS_KEY_FILE"], "PDM_TLS_CERT_FILE"),
+        (["PDM_AUTH_TOKENS_FILE"], "PDM_AUTH_TOKENS_FILE"),
+    ],
+)
+def test_half_of_tls(tls_files: dict[str, str], without: list[str], named: str) -> None:
+    """A certificate without its key, a CA of clients without a certificate, or without clients: each is a fault."""
+    assert faults(**tls_files) == []
+    (fault,) = faults(**{name: value for name, value in tls_files.items() if name not in without})
+    assert fault.startswith(f"{named}: missing")
+
+
+@pytest.mark.parametrize("broken", ["PDM_TLS_CERT_FILE", "PDM_TLS_KEY_FILE", "PDM_TLS_CLIENT_CA_FILE"])
+@pytest.mark.parametrize("content", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_broken_file_for_tls(tls_files: dict[str, str], broken: str, content: str) -> None:
+    """A file that is none of what TLS needs is told at the start, without what stands in it."""
+    Path(tls_files[broken]).write_text(content)
+    (fault,) = faults(**tls_files)
+    assert Path(tls_files[broken]).name in fault
+    assert "AAAA" not in fault
+
+
+def test_key_of_another_certificate(tls_files: dict[str, str], tmp_path: Path) -> None:
+    """A certificate and a key that do not belong together are a fault."""
+    (fault,) = faults(**{**tls_files, "PDM_TLS_KEY_FILE": str(Authority(tmp_path / "x").pair("pdm.test")[1])})
+    assert "key values mismatch" in fault
+
+
+def test_key_with_a_password(tls_files: dict[str, str]) -> None:
+    """Nobody is asked for the password of a key: it is a fault."""
+    path = Path(tls_files["PDM_TLS_KEY_FILE"])
+    key = load_pem_private_key(path.read_bytes(), None)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))
+    (fault,) = faults(**tls_files)
+    assert "PDM_TLS_KEY_FILE" in fault
+
+
+def test_ca_of_powerdns(tls_files: dict[str, str], tmp_path: Path) -> None:
+    """A file without a certificate is told at the start."""
+    assert faults(PDM_PDNS_CA_FILE=tls_files["PDM_TLS_CLIENT_CA_FILE"]) == []
+    empty = tmp_path / "empty"
+    empty.touch()
+    (fault,) = faults(PDM_PDNS_CA_FILE=str(empty))
+    assert fault.startswith("PDM_PDNS_CA_FILE: empty has no certificate of a CA")
+
+
+def test_tls_alone_opens_no_other_address(tls_files: dict[str, str]) -> None:
+    """Without a file of callers only loopback is listened on, over TLS as well."""
+    pair = {name: tls_files[name] for name in ("PDM_TLS_CERT_FILE", "PDM_TLS_KEY_FILE")}
+    assert faults(**pair) == []
+    (fault,) = faults(**pair, PDM_HOST="0.0.0.0")
+    assert fault.startswith("PDM_HOST: ")
