@@ -53,6 +53,7 @@ def failure(error: BaseException | None) -> str:
 
 
 def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    _see(ca)
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
@@ -60,6 +61,7 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    _see(certificate, key)
     try:
         # With a password of its own, a key would have it asked for at the terminal.
         context.load_cert_chain(certificate, key, password=lambda: "")
@@ -67,6 +69,12 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         raise ValueError(
             f"{certificate.name} and {key.name} are no certificate with its key ({_said(error)})"
         ) from None
+
+
+def _see(*paths: Path) -> None:
+    """Raise OSError for a file that cannot be read; other than OpenSSL's it says which one."""
+    for path in paths:
+        path.open("rb").close()
 
 
 def _said(error: ssl.SSLError) -> str:
