@@ -116,10 +116,14 @@ class PowerDns:
     ) -> None:
         """`observe` gets every call: operation, outcome, seconds; `trusted` gives the CAs of a server with https."""
 
+        def keyed(request: httpx.Request) -> httpx.Request:
+            request.headers["X-API-Key"] = api_key
+            return request
+
         def client(context: ssl.SSLContext | None) -> httpx.AsyncClient:
             return httpx.AsyncClient(
                 base_url=f"{base_url}/api/v1/servers",
-                headers={"X-API-Key": api_key},
+                auth=keyed,  # a client shows its headers
                 timeout=None,  # noqa: S113 - each call has a deadline of its own
                 # The server closes after each answer: a kept connection would only be found dead.
                 limits=httpx.Limits(max_keepalive_connections=0),

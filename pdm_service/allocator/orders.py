@@ -15,6 +15,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The Idempotency-Key."""
     tenant: str | None = None
 
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Terms({self.tenant})"
+
     def check(self) -> None:
         """Raise InvalidText, InvalidFormat for what cannot be stored."""
         for field, text in (("createdBy", self.created_by), ("tenant", self.tenant)):

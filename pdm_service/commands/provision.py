@@ -50,6 +50,10 @@ class Saved(msgspec.Struct, omit_defaults=True):
     addresses: list[str] = []
     """Once the command is done."""
 
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Saved({self.fqdn})"
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to provision, and how."""

@@ -128,7 +128,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "database_url": reader.get("PDM_DATABASE_URL", None, values.database_url),
         "database_connections": reader.get("PDM_DATABASE_CONNECTIONS", "12", values.count),
         "pdns_base_url": reader.get("PDM_PDNS_BASE_URL", None, values.http_url),
-        "pdns_api_key": reader.get("PDM_PDNS_API_KEY", None, values.header_text),
+        "pdns_api_key": reader.get("PDM_PDNS_API_KEY", None, values.secret_header),
         "pdns_ca_file": reader.get("PDM_PDNS_CA_FILE", "", values.maybe_ca_file),
         "pdns_server_id": reader.get("PDM_PDNS_SERVER_ID", "localhost", values.identifier),
         "pdns_concurrency": reader.get("PDM_PDNS_CONCURRENCY", "8", values.count),

@@ -19,6 +19,16 @@ _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+class Secret(str):
+    """A text that is not shown where a variable or a field is printed that holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Secret()"
+
+
 def port(text: str) -> int:
     """Return a port number; raises ValueError."""
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
@@ -98,7 +108,7 @@ def database_url(text: str) -> str:
     if parts.scheme not in {"postgres", "postgresql"} or not ports or not set(modes) <= _SSL_MODES:
         msg = "takes postgresql://user:password@host:port/database?sslmode=…, special characters in it %-encoded"
         raise ValueError(msg)
-    return text
+    return Secret(text)
 
 
 def http_url(text: str) -> str:
@@ -114,12 +124,12 @@ def http_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def header_text(text: str) -> str:
-    """Return a text that fits into an HTTP header; raises ValueError."""
+def secret_header(text: str) -> str:
+    """Return a secret that fits into an HTTP header; raises ValueError."""
     if not text.isascii() or not text.isprintable():
         msg = "takes printable ASCII characters"
         raise ValueError(msg)
-    return text
+    return Secret(text)
 
 
 def identifier(text: str) -> str:
@@ -256,7 +266,7 @@ def maybe_registrar(text: str) -> str | None:
 
 def maybe_token(text: str) -> str | None:
     """Return a token, None for an empty text; raises ValueError."""
-    return header_text(text) if text else None
+    return secret_header(text) if text else None
 
 
 def maybe_url(text: str) -> str | None:
