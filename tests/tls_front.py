@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class TlsFront:
-    """Listens on loopback with TLS, and passes on what it gets; `asked` counts the requests that came through."""
+    """Listens on loopback with TLS, and passes on what it gets; `heard` and `told` keep what went through, as it was within TLS."""
 
     def __init__(self, target: int, pair: tuple[Path, Path]) -> None:
         self.pair = pair
-        self.asked = 0
+        self.heard, self.told = bytearray(), bytearray()
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -38,13 +38,13 @@ class TlsFront:
         connection.context = context
 
     async def _carry(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        self.asked += 1
         far, forth = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(self._pass_on(near, forth), self._pass_on(far, back))
+        await asyncio.gather(self._pass_on(near, forth, self.heard), self._pass_on(far, back, self.told))
 
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, kept: bytearray) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
+                kept += data
                 sink.write(data)
                 await sink.drain()
         with contextlib.suppress(OSError):

@@ -3,16 +3,21 @@
 import asyncio
 import base64
 import hashlib
+import json
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
 from pdm_service.dev.servers import PowerDNS, free_port
+from tests.certificates import Authority
 from tests.eventually import eventually
+from tests.patience import patient
 from tests.service import ADDRESS, Service, name
 
 PASSWORD = f"marked-db-{uuid.uuid4().hex}"
@@ -191,3 +196,104 @@ def test_secrets_of_a_start_without_a_database(new_service: Callable[..., Servic
     service.kill()
     assert PASSWORD not in service.log.read_text()
     assert "ConnectionRefusedError" in service.log.read_text()
+
+
+def told_by(service: Service, *replies: httpx.Response) -> dict[str, str]:
+    """All places where the service could tell something, by their names."""
+    return {
+        "the log": service.log.read_text(),
+        "a reply": "\n".join(f"{one.text} {one.headers}" for one in replies),
+        "the tables": "\n".join(dump(service.environment["PDM_DATABASE_URL"]).values()),
+    }
+
+
+def assert_nowhere(places: dict[str, str], secrets: dict[str, str]) -> None:
+    for what, secret in secrets.items():
+        for spelled in spellings(secret):
+            found = [place for place, text in places.items() if spelled in text]
+            assert found == [], f"{what} is in {found}"
+
+
+def test_secrets_of_callers(new_service: Callable[..., Service], tmp_path: Path) -> None:
+    """Keys of callers, right and wrong ones, and tokens of registrars are in no log, metric, reply or table."""
+    key, wrong, token, pool_token = (f"marked-{kind}-{uuid.uuid4().hex}" for kind in ("key", "wrong", "token", "pool"))
+    callers = tmp_path / "callers.jsonl"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    callers.write_text(json.dumps({"id": "alice", "sha256": digest, "scopes": ["allocate", "registrar", "metrics"]}))
+    service = new_service(
+        PDM_AUTH_TOKENS_FILE=str(callers), PDM_POOL_REGISTRAR="cloudflare", PDM_POOL_REGISTRAR_TOKEN=pool_token
+    ).start()
+    replies: list[httpx.Response] = []
+
+    def asked(status: int, method: str, path: str, credential: str = f"Bearer {key}", **body: object) -> httpx.Response:
+        more = {"json": body} if body else {}
+        reply = service.client.request(method, path, headers={"Authorization": credential}, **more)  # type: ignore[arg-type]
+        assert reply.status_code == status, reply.text
+        replies.append(reply)
+        return reply
+
+    basic = base64.b64encode(f"alice:{wrong}".encode()).decode()
+    for credential in (
+        f"Bearer {wrong}",
+        f"Basic {basic}",
+        wrong,
+        f"Digest {wrong}",
+        f"Bearer {wrong}.{wrong}.{wrong}",
+    ):
+        asked(401, "GET", "/v1/allocations", credential)
+    domain = f"{name()}.com"
+    asked(502, "POST", "/v1/validate", registrar="cloudflare", domain=domain, token=token)
+    asked(502, "POST", "/api/v1/registrar/cloudflare/validate", domain=domain, token=token)
+    asked(400, "POST", "/v1/validate", registrar="cloudflare", domain=domain, token=[token])
+    held = asked(201, "POST", "/v1/reserve", mode="byo-api", domain=domain).json()["reservationToken"]
+    body = {"fqdn": domain, "reservationToken": held, "loadBalancerIP": ADDRESS}
+    asked(502, "POST", "/v1/commit", registrar="cloudflare", registrarToken=token, **body)
+    asked(404, "POST", "/v1/commit", registrar="nobody-s", registrarToken=token, **body)
+    asked(200, "GET", "/metrics")
+    eventually(lambda: "pool registration" in service.log.read_text(), 15, "the pool registrar to be asked")
+    secrets = {"a key": key, "a wrong key": wrong, "a registrar's token": token, "the pool's": pool_token}
+    assert_nowhere(told_by(service, *replies), secrets)
+    places = told_by(service, *(one for one in replies if "reservationToken" not in one.text))
+    assert_nowhere(places, {"the reservation's token": held})
+
+
+def test_secrets_of_tls(new_service: Callable[..., Service], tmp_path: Path) -> None:
+    """No part of a private key is told: not when it is used, renewed or broken, nor is a client's certificate."""
+    authority = Authority(tmp_path / "authority")
+    (cert, key), own = authority.pair("127.0.0.1"), authority.pair("alice.test")
+    callers = tmp_path / "callers.jsonl"
+    callers.write_text(json.dumps({"id": "alice", "certificate": "alice.test", "scopes": ["allocate", "metrics"]}))
+    service = new_service(
+        PDM_TLS_CERT_FILE=str(cert), PDM_TLS_KEY_FILE=str(key), PDM_TLS_CLIENT_CA_FILE=str(authority.file),
+        PDM_AUTH_TOKENS_FILE=str(callers), trusting=authority.trusting(own),
+    ).start()  # fmt: skip
+    first = key.read_text()
+    replies = [service.client.get("/v1/allocations"), service.client.get("/v1/events"), service.client.get("/metrics")]
+    assert [one.status_code for one in replies] == [200, 403, 200]
+    for broken in (authority.pair("127.0.0.1")[1].read_text(), first[:120], first.replace("M", "N", 1)):
+        key.write_text(broken)
+        before = service.log.read_text().count("file not usable")
+
+        def noticed(before: int = before) -> bool:
+            with httpx.Client(verify=authority.trusting(own), trust_env=False, timeout=patient(20)) as client:
+                assert client.get(f"{service.url}/livez").status_code == 200
+            return service.log.read_text().count("file not usable") > before
+
+        eventually(noticed, 10)
+    lines = {line for path in (key, own[1]) for line in path.read_text().splitlines()} | set(first.splitlines())
+    secrets = {f"line {line[:4]}": line for line in lines if "-----" not in line and len(line) > 20}
+    assert secrets
+    assert_nowhere(told_by(service, *replies), secrets)
+
+
+def test_crash(new_service: Callable[..., Service], account_url: str, powerdns: PowerDNS) -> None:
+    """A process that dies amid its work says where, without what it held."""
+    service = new_service(PDM_DATABASE_URL=account_url, PYTHONFAULTHANDLER="1").start()
+    assert service.process is not None
+    token = service.reserve(name()).json()["reservationToken"]
+    service.process.send_signal(signal.SIGABRT)
+    service.process.wait(patient(10))
+    log = service.log.read_text()
+    assert "Fatal Python error: Aborted" in log
+    for secret in (PASSWORD, token, powerdns.api_key):
+        assert secret not in log

@@ -48,11 +48,11 @@ def test_ca_is_put_right(
     assert (told.status_code, told.json()["powerdns"]) == (200, "unreachable")
     assert untrusted in told.json()["problem"]
     assert [one for one in service.lines() if one["message"] == "publishing" and untrusted in one.get("error", "")]
-    assert front.asked == 0
+    assert not front.heard
     shutil.copy(authority.file, ca)
     service.published(label)
     assert service.client.get("/readyz").json() == {"ready": True, "database": "ok", "powerdns": "ok"}
-    assert front.asked > 0
+    assert front.heard
 
 
 FAULTS = {
@@ -87,7 +87,7 @@ async def test_what_is_wrong(
         await client.version()
     await client.close()
     assert str(told.value) == f"PowerDNS cannot be asked (server): {FAULTS[fault]}"
-    assert front.asked == 0
+    assert not front.heard
 
 
 async def test_nothing_is_wrong(front: TlsFront, powerdns: PowerDNS, authority: Authority) -> None:
