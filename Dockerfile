@@ -31,7 +31,7 @@ USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s \
-    CMD ["python3", "-c", "import http.client, os, sys; c = http.client.HTTPConnection(os.environ.get('PDM_HOST') or '127.0.0.1', int(os.environ.get('PORT') or 8080)); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python3", "-c", "import http.client, os, ssl, sys; at = os.environ.get('PDM_HOST') or '127.0.0.1', int(os.environ.get('PORT') or 8080); c = http.client.HTTPSConnection(*at, context=ssl._create_unverified_context()) if os.environ.get('PDM_TLS_CERT_FILE') else http.client.HTTPConnection(*at); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["pdm"]
 CMD ["serve"]
 # Last, for they differ in each build.
