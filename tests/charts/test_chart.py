@@ -60,6 +60,7 @@ def test_a_misspelt_field_is_found() -> None:
         (['poolRegistrar.name="gandi"'], "poolRegistrar"),
         (["metrics.serviceMonitor.enabled=true"], "serviceMonitor"),
         (['image.digest="sha256:abc"'], "digest"),
+        (['tls.clientCaSecret.name="clients"'], "tls"),
         (["auth.anonymousCompatibility=true"], "compatibilityFrom"),
         (["unknown=true"], "unknown"),
     ],
@@ -118,6 +119,32 @@ def test_connections_suffice() -> None:
         connections = yaml.safe_load(path.read_text()).get("database", {}).get("connections", 12) + 7
         limit = int(one(objects, "Cluster")["spec"]["postgresql"]["parameters"]["max_connections"])
         assert replicas * connections <= limit - 20
+
+
+def test_tls() -> None:
+    """With a Secret for TLS whatever asks the service does so by https; without one nothing does."""
+
+    def schemes(objects: list[dict[str, Any]]) -> set[str]:
+        (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+        found = {container[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+        found |= {endpoint["scheme"] for endpoint in one(objects, "ServiceMonitor")["spec"]["endpoints"]}
+        found |= {port["appProtocol"] for port in one(objects, "Service")["spec"]["ports"]}
+        found |= set(re.findall(r"(https?)://pdm-pool-domain-manager[.:]", json.dumps(objects)))
+        return {scheme.lower() for scheme in found}
+
+    assert schemes(rendered(EVERYTHING)) == {"https"}
+    assert schemes(rendered(EVERYTHING, tls__existingSecret="", tls__clientCaSecret__name="")) == {"http"}
+    spec = one(rendered(EVERYTHING), "Deployment")["spec"]["template"]["spec"]
+    environment = {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
+    mounts = {each["name"]: each["mountPath"] for each in spec["containers"][0]["volumeMounts"]}
+    files = {
+        f"{mounts[volume['name']]}/{item['path']}": (volume["secret"]["secretName"], item["key"])
+        for volume in spec["volumes"] if "secret" in volume for item in volume["secret"]["items"]
+    }  # fmt: skip
+    assert files[environment["PDM_TLS_CERT_FILE"]] == ("pdm-tls", "tls.crt")
+    assert files[environment["PDM_TLS_KEY_FILE"]] == ("pdm-tls", "tls.key")
+    assert files[environment["PDM_TLS_CLIENT_CA_FILE"]] == ("clients", "root.crt")
+    assert files[environment["PDM_PDNS_CA_FILE"]] == ("powerdns-ca", "root.crt")
 
 
 def test_external_database() -> None:

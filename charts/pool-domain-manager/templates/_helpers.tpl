@@ -35,6 +35,15 @@ app.kubernetes.io/component: server
 {{- default (include "pdm.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{/* Where the service is asked within the cluster. */}}
+{{- define "pdm.url" -}}
+{{ include "pdm.scheme" . }}://{{ include "pdm.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{- end -}}
+
+{{- define "pdm.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
+{{- end -}}
+
 {{- define "pdm.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
