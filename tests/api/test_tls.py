@@ -299,6 +299,8 @@ def test_client_whose_certificate_is_known_is_kept(lone: Service, own_files: Fil
         for _ in range(300):
             with contextlib.suppress(OSError):
                 stack.enter_context(connected(lone))
+        # By now all of them have been let in.
+        assert asked(lone, own_files.servers.trusting(), "/livez").status_code == 200
         assert "carol" in served(kept)[1]
 
 
@@ -326,7 +328,9 @@ def test_requests_without_reading(service: Service, files: Files) -> None:
         connection.sendall(WHOLE * 10)
         found = b""
         while found.count(b"HTTP/1.1 200") < 10:
-            found += connection.recv(65536)
+            data = connection.recv(65536)
+            assert data, found
+            found += data
 
 
 def test_answer_that_nobody_reads(lone: Service, own_files: Files) -> None:

@@ -1,8 +1,10 @@
 """Settings: what each variable takes, and that whoever starts the service hears of every fault at once."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import termios
 from datetime import timedelta
 from pathlib import Path
 
@@ -372,12 +374,19 @@ def test_key_of_another_certificate(tls_files: dict[str, str], tmp_path: Path) -
 
 
 def test_key_with_a_password(tls_files: dict[str, str]) -> None:
-    """Nobody is asked for the password of a key: it is a fault."""
+    """Nobody is asked for the password of a key, at a terminal either: it is a fault."""
     path = Path(tls_files["PDM_TLS_KEY_FILE"])
     key = load_pem_private_key(path.read_bytes(), None)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))
-    (fault,) = faults(**tls_files)
-    assert "PDM_TLS_KEY_FILE" in fault
+    near, far = os.openpty()
+    ended = subprocess.run(
+        [PDM, "serve"], env={"PATH": os.environ["PATH"], **REQUIRED, **tls_files}, stdin=far, capture_output=True,
+        text=True, timeout=patient(10), start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(near)
+    os.close(far)
+    assert ended.returncode == 2
+    assert "PDM_TLS_KEY_FILE" in ended.stderr
 
 
 def test_ca_of_powerdns(tls_files: dict[str, str], tmp_path: Path) -> None:
