@@ -96,6 +96,11 @@ class Clients:
         return [client for name in names if (client := self._certificates.get(name))]
 
     @property
+    def use_certificates(self) -> bool:
+        """Whether any client has a certificate."""
+        return bool(self._certificates)
+
+    @property
     def use_accounts(self) -> bool:
         """Whether any client is a ServiceAccount."""
         return bool(self._accounts)

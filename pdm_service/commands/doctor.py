@@ -13,7 +13,7 @@ import msgspec
 from adapters.all import registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
-from pdm_service import tls
+from pdm_service import callers, tls
 from pdm_service.callers.token_review import AUDIENCE, TokenReview
 from pdm_service.commands.connection import say
 from pdm_service.dns_client import NoAnswer
@@ -24,6 +24,7 @@ from pdm_service.publisher import nameservers
 from pdm_service.publisher.nameservers import NotSeen
 from pdm_service.registrars import as_error
 from pdm_service.settings import Settings, SettingsError, read
+from pdm_service.settings.live_file import content
 from pdm_service.store import condition
 from pdm_service.store.migrate import HEAD, DatabaseAway
 
@@ -190,6 +191,10 @@ async def _callers(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("callers", "warn", "not distinguished: everybody who reaches the port is trusted", remedy)
     else:
         yield Finding("callers", "ok", "distinguished by a file that can be read")
+        clients = content(settings.auth_tokens_file, callers.read)
+        if clients.use_certificates and settings.tls_client_ca_file is None:
+            text = "in the file of callers, but clients are not asked for any"
+            yield Finding("certificates", "warn", text, "set PDM_TLS_CLIENT_CA_FILE")
     if settings.kubernetes_url is None:
         return
     review = TokenReview(settings.kubernetes_url, settings.kubernetes_token_file, settings.kubernetes_ca_file)

@@ -89,3 +89,10 @@ async def test_service_that_is_not_trusted(
                 await client.pools()
     async with Client(secure.url, ca_file=authority.file, certificate=own) as client:
         assert [one.pool_domain for one in await client.pools()] == [secure.pool]
+
+
+def test_doctor_misses_the_ca(secure: Service) -> None:
+    """Certificates in the file of callers that nobody is asked for are found."""
+    assert "PDM_TLS_CLIENT_CA_FILE" not in pdm(secure, "doctor", **secure.environment)[1]
+    without = {name: value for name, value in secure.environment.items() if name != "PDM_TLS_CLIENT_CA_FILE"}
+    assert "warn  certificates: in the file of callers, but" in pdm(secure, "doctor", **without)[1]
