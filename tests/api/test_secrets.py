@@ -297,3 +297,24 @@ def test_crash(new_service: Callable[..., Service], account_url: str, powerdns: 
     assert "Fatal Python error: Aborted" in log
     for secret in (PASSWORD, token, powerdns.api_key):
         assert secret not in log
+
+
+def test_secrets_given_as_files(
+    new_service: Callable[..., Service], account_url: str, powerdns: PowerDNS, tmp_path: Path
+) -> None:
+    """Secrets that are given as files are not in the process's environment, nor in its command line."""
+    token = f"marked-pool-{uuid.uuid4().hex}"
+    given = {"PDM_DATABASE_URL": account_url, "PDM_PDNS_API_KEY": powerdns.api_key, "PDM_POOL_REGISTRAR_TOKEN": token}
+    for variable, secret in given.items():
+        (tmp_path / variable).write_text(f"{secret}\n")
+    service = new_service(PDM_POOL_REGISTRAR="cloudflare")
+    for variable in given:
+        service.environment.pop(variable, None)
+        service.environment[f"{variable}_FILE"] = str(tmp_path / variable)
+    service.start()
+    assert service.process is not None
+    for place in ("environ", "cmdline"):
+        told = Path(f"/proc/{service.process.pid}/{place}").read_bytes().decode(errors="replace")
+        assert "PDM_DATABASE_URL_FILE" in told or place == "cmdline"
+        for secret in (PASSWORD, powerdns.api_key, token):
+            assert secret not in told, place
