@@ -39,15 +39,15 @@ class Service:
         parts = self._parts
         settings, allocator, metrics = parts.settings, parts.allocator, parts.telemetry.metrics
         tell = teller(settings.nameservers)
-        checks = Checks(metrics.refusal)
+        checks, rates = Checks(metrics.refusal), parts.callers.rates
         return [
-            *verbs.handlers(allocator, tell, checks),
+            *verbs.handlers(allocator, tell, checks, rates),
             *allocations.handlers(allocator, tell),
             *lists.handlers(allocator, tell),
-            *domains.handlers(allocator, tell),
+            *domains.handlers(allocator, tell, rates),
             *platform.handlers(settings.nameservers, parts.pools.zones.status, parts.pools.guard, parts.callers.policy),
             *compat.handlers(allocator, tell, checks, parts.callers.policy),
-            *registrars.handlers(parts.outside.registrars, allocator.customer_domains),
+            *registrars.handlers(parts.outside.registrars, allocator.customer_domains, rates),
             *registrars.compat_handlers(parts.outside.registrars),
             *health.handlers(
                 self.database_ready,

@@ -19,6 +19,7 @@ from pdm_service.byo.rdap import Rdap
 from pdm_service.byo.registrar_change import RegistrarChanges
 from pdm_service.byo.rollback import Rollbacks
 from pdm_service.byo.survey import Surveyor
+from pdm_service.callers import Rates
 from pdm_service.callers.gate import Gate
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.delegations.prober import Prober
@@ -104,7 +105,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
         settings.database_url, _PUBLISHER_CONNECTIONS, reports.metrics.database_failure, synchronous_commit="off"
     )
     availability = Availability(database, settings.confusables)
-    allocations = Allocations(database, availability)
+    allocations = Allocations(database, availability, settings.ages)
     return Store(
         callers=database,
         publishing=publishing,
@@ -112,7 +113,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
         availability=availability,
         allocations=allocations,
         holdings=Holdings(database),
-        claims=Claims(database),
+        claims=Claims(database, settings.ages),
         declarations=Declarations(database, allocations, availability),
         changes=Changes(database),
         watches=Watches(database, settings.clock_ahead),
@@ -129,6 +130,7 @@ class Callers:
     gate: Gate
     review: TokenReview | None
     policy: Callable[[], Policy]
+    rates: Rates
 
 
 def who_calls(settings: Settings, reports: Telemetry) -> Callers:
@@ -146,7 +148,7 @@ def who_calls(settings: Settings, reports: Telemetry) -> Callers:
     if settings.policy_file is not None:
         named = LiveFile(settings.policy_file, policy.read, lambda valid: reports.metrics.file("policy", valid=valid))
     gate = Gate(clients, review, anonymous=settings.anonymous, observe=reports.metrics.auth_failure)
-    return Callers(gate=gate, review=review, policy=named)
+    return Callers(gate=gate, review=review, policy=named, rates=Rates(settings.limits))
 
 
 @dataclass(frozen=True, kw_only=True)

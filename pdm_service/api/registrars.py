@@ -10,6 +10,8 @@ from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import actor
+from pdm_service.callers import Rates
+from pdm_service.callers.gate import calling
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
     Abilities,
@@ -25,11 +27,12 @@ from pdm_service.wire import (
 _TESTED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
 
 
-def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[HTTPRouteHandler]:
+def handlers(registrars: Registrars, customer_domains: CustomerDomains, rates: Rates) -> list[HTTPRouteHandler]:
     """Return the routes on /v1."""
 
     @post("/v1/validate", status_code=200, responses=documented(*_TESTED, 503), opt=REGISTRAR)
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
+        rates.take(calling.get(), "preflights")
         found = await customer_domains.validate(
             data.registrar, data.domain, data.token, actor(), transfer=data.zone_transfer
         )

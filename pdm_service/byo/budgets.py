@@ -27,6 +27,8 @@ WRITE = (1.0, 4.0)
 """A change at the registrar: at least, even if COMMIT has passed, and at most."""
 TRANSFER = 3.0
 """To try a transfer of the old zone."""
+REGISTRY = 3.0
+"""To ask a registry when a domain was registered."""
 OBSERVE_SHARE = 0.6
 """Of a survey: the old zone is asked in what is left."""
 

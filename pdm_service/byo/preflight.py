@@ -40,7 +40,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     registry: Registry | None
     """None: the registry could not be asked."""
     held_by: str | None
-    """A name at, above or below the domain that somebody else holds."""
+    """A name at or above the domain that somebody else holds."""
+    below: tuple[str, ...]
+    """Names below the domain that are held here."""
     proven: bool
     """Whether a TXT record has shown that the domain is the caller's."""
     ours: bool
@@ -138,9 +140,23 @@ def _claimed(facts: Facts) -> Iterable[Finding]:
     if facts.held_by:
         yield _block(
             "BYO-CLAIMED",
-            f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above or below it'}",
+            f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above it'}",
             "ask its holder to release it, or choose another domain",
         )
+
+
+def _below(facts: Facts) -> Iterable[Finding]:
+    if not facts.below:
+        return
+    # Only whoever has shown that the domain is theirs is told which.
+    which = ", ".join(facts.below) if facts.flips or facts.proven else "a name"
+    yield below_held(f"{which} below {facts.domain} is held here")
+
+
+def below_held(seen: str) -> Finding:
+    """Return the finding about names below a domain that others hold: whoever proves the upper one decides."""
+    remedy = "ask the holder to release it; to acknowledge this ends it, and takes it out of DNS first"
+    return Finding(code="BYO-BELOW", severity="acknowledge", seen=seen, remedy=remedy)
 
 
 def _lame_claim(facts: Facts) -> Iterable[Finding]:
@@ -386,7 +402,7 @@ def _noop(facts: Facts) -> Iterable[Finding]:
 
 
 _CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
-    _name, _not_apex, _claimed, _lame_claim, _unregistered, _hold, _lock, _parent_split, _ds, _ds_recent, _cds,
+    _name, _not_apex, _claimed, _below, _lame_claim, _unregistered, _hold, _lock, _parent_split, _ds, _ds_recent, _cds,
     _mail, _web, _delegated, _texts, _caa, _ttl, _transfer, _number, _our_servers, _our_zone, _scope, _noop,
 )  # fmt: skip
 

@@ -1,20 +1,22 @@
 """The survey of a customer's domain: all that the pre-flight judges, collected at once."""
 
 import asyncio
+from datetime import datetime
 from time import monotonic
 
 import msgspec
 from dns.message import Message
 
-from adapters.base import Validation
+from adapters.base import Validation, registrable
 from pdm_service import dns_client
 from pdm_service.byo import budgets, old_zone, preflight
 from pdm_service.byo.rdap import Rdap
+from pdm_service.delegations import verdict
 from pdm_service.delegations.prober import Prober, Round
 from pdm_service.delegations.watch import Observed, Watch
 from pdm_service.dns_client import NoAnswer
 from pdm_service.findings import Finding
-from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
+from pdm_service.model.allocation import Allocation, Claim, Mode, Proof, State
 from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.model.records import Nameserver
 from pdm_service.store.claims import Claims
@@ -73,6 +75,11 @@ class Surveyor:
         self.acme_issuers = acme_issuers
         self.enabled = enabled
 
+    async def registered_at(self, domain: str) -> datetime | None:
+        """Return when a domain, or the one that it lies below, was registered, as its registry says."""
+        found = await self._rdap.lookup(registrable(domain) or domain, budgets.REGISTRY)
+        return found.registered_at if found else None
+
     async def survey(self, domain: str, seconds: float, *, transfer: bool = False) -> Survey:
         """Collect what DNS and the registry say of a domain, within `seconds`.
 
@@ -112,6 +119,10 @@ class Surveyor:
         """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
         memory = survey.observed.memory
         ds_there = bool(survey.observed.report.ds)
+        token_digest = held.credentials.token_digest if held else None
+        outdated = verdict.outdated(survey.observed.report, memory)
+        if isinstance(held, Claim) and held.registered_at:
+            outdated = max(outdated or held.registered_at, held.registered_at)
         return preflight.judge(
             preflight.Facts(
                 domain=domain,
@@ -122,7 +133,8 @@ class Surveyor:
                 observation=survey.observed.observation,
                 old=survey.old,
                 registry=survey.registry,
-                held_by=await self._claims.held_by_others(domain, held.credentials.token_digest if held else None),
+                held_by=await self._claims.held_by_others(domain, token_digest, outdated),
+                below=tuple(one.fqdn for one in await self._claims.below(domain) if one.state is State.ACTIVE),
                 proven=held is not None and held.proof is Proof.TXT,
                 ours=held is not None and not isinstance(held, Claim) and held.mode is not Mode.POOL,
                 ds_gone_at=None if ds_there else memory.ds_seen_at,

@@ -8,19 +8,19 @@ middle, the next one comes to the same.
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import uniform
 from time import monotonic
 
 import msgspec
 
 from pdm_service import deadline
-from pdm_service.callers import Actor
 from pdm_service.delegations import budgets, verdict
 from pdm_service.delegations.observe import observe, texts
 from pdm_service.delegations.prober import Prober, Round
-from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
-from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
+from pdm_service.delegations.proofs import Proofs, Seen
+from pdm_service.errors import StoreUnavailable
+from pdm_service.model.allocation import CHALLENGE_LABEL
 from pdm_service.model.observation import Known, Memory, Observation, Report
 from pdm_service.store.claims import Claims
 from pdm_service.store.registrar_changes import Changes, Kind
@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 24
 """Rounds under way in this process; each may wait for slow servers for seconds."""
-_ACTOR = Actor("watch", everything=True)
 _FRESH = 2
 """A caller may ask for a fresh observation every so many first pauses."""
 
@@ -66,6 +65,7 @@ class Watch:
         """`first` is the pause between the first observations; `ds_registrars` take a DS by their API."""
         self._watches = watches
         self._claims = claims
+        self._proofs = Proofs(claims, signals.work.set)
         self._changes = changes
         self._prober = prober
         self._wanted = tuple(sorted(nameservers))
@@ -157,6 +157,11 @@ class Watch:
         report, memory = verdict.judge(observation, self._wanted, memory)
         return Observed(observation=observation, report=report, memory=memory)
 
+    async def outdated(self, fqdn: str) -> datetime | None:
+        """Return the moment before which a holder's proof of a domain counts no more, as observed last."""
+        known = await self._watches.known(fqdn)
+        return verdict.outdated(known.report, known.memory) if known else None
+
     async def hurry(self, fqdn: str) -> None:
         """Have a domain observed now, in the background."""
         await self._watches.hurry(fqdn)
@@ -172,7 +177,8 @@ class Watch:
             report, memory = verdict.judge(observation, self._wanted, before)
             self._metrics.looked(report.phase, observation.queries)
             again = verdict.pause(memory, lease.row.at, self._first) * uniform(0.9, 1.1)
-            await self._conclude(lease, round_, observation, report, memory)
+            if await self._conclude(lease, round_, observation, report, memory):
+                again = min(again, self._first)
             if await self._watches.record(lease, report, memory, again) and memory.phase != before.phase:
                 await self._watches.note(lease.name, before.phase, memory.phase)
                 fields = {"fqdn": lease.name, "before": before.phase, "phase": memory.phase, "dnssec": report.dnssec}
@@ -189,8 +195,8 @@ class Watch:
 
     async def _conclude(
         self, lease: Lease[Watched], round_: Round, seen: Observation, report: Report, memory: Memory
-    ) -> None:
-        """Act on what was seen."""
+    ) -> bool:
+        """Act on what was seen; return whether a proven claim waits for more."""
         fqdn = lease.name
         elsewhere = memory.elsewhere_at == lease.row.at
         delegated = report.parents_ok > 0 and not report.extra and not report.missing
@@ -203,28 +209,17 @@ class Watch:
             "ds-removal": report.dnssec == "insecure",
         }
         await self._changes.settle_by_dns(fqdn, [kind for kind, is_shown in shown.items() if is_shown])
-        await self._prove(lease, round_, seen, delegated=delegated)
+        waits = await self._proofs.conclude(
+            fqdn,
+            Seen(
+                at=lease.row.at,
+                texts=lambda: texts(round_, seen, f"{CHALLENGE_LABEL}.{fqdn}"),
+                delegated=delegated,
+                outdated=verdict.outdated(report, memory),
+            ),
+        )
         if memory.phase == "live" and (from_ := verdict.secure_from(memory)) is not None and lease.row.at >= from_:
             secured = report.dnssec == "secure"
             if await self._watches.announce(fqdn, secured=secured, registrars=self._ds_registrars):
                 self._signals.work.set()
-
-    async def _prove(self, lease: Lease[Watched], round_: Round, seen: Observation, *, delegated: bool) -> None:
-        """Record the proofs that were seen, and make allocations of claims that have one and were committed."""
-        claims = await self._claims.of(lease.name)
-        if any(claim.proof is None for claim in claims):
-            found = await texts(round_, seen, f"{CHALLENGE_LABEL}.{lease.name}")
-            await self._claims.prove([claim.id for claim in claims if claim.challenge in found], Proof.TXT)
-            if delegated:
-                moved = await self._claims.prove_by_transition(lease.name, lease.row.at)
-                await self._claims.prove(moved, Proof.TRANSITION)
-            claims = await self._claims.of(lease.name)
-        for claim in claims:
-            if claim.proof is None or claim.committed_at is None:
-                continue
-            try:
-                if await self._claims.adopt(claim.id, _ACTOR):
-                    self._signals.work.set()
-            except (Conflict, OverlapsAllocation) as refusal:
-                fields = {"fqdn": lease.name, "claim": claim.id, "error": str(refusal)}
-                logs.event(_log, logging.WARNING, "a proven claim cannot be had", fields)
+        return waits

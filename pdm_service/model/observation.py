@@ -121,6 +121,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     statuses: tuple[str, ...] = ()
     """RDAP status values, lower case: "client hold", "server update prohibited", "redemption period"."""
     expires_at: datetime | None = None
+    registered_at: datetime | None = None
+    """Another moment than before means another registration, and mostly another registrant."""
 
 
 Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]

@@ -58,13 +58,22 @@ def zone(*rrsets: tuple[str, str, str], wildcard: bool = False) -> OldZone:
 
 CLEAN = Facts(
     domain=DOMAIN, now=NOW, flips=True, pool_domains=("omani.works",), nameservers=OURS, observation=seen(), old=zone(),
-    registry=Registry(), held_by=None, proven=False, ours=False, ds_gone_at=None, ds_ttl=None,
+    registry=Registry(), held_by=None, below=(), proven=False, ours=False, ds_gone_at=None, ds_ttl=None,
     registered_nameservers=OLD, may_set=True, acme_issuers=("letsencrypt.org",),
 )  # fmt: skip
 
 
 def found(**more: Any) -> list[tuple[str, str]]:
     return [(one.code, one.severity) for one in judge(replace(CLEAN, **more))]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [({}, True), ({"flips": False}, False), ({"flips": False, "proven": True}, True)]
+)
+def test_who_is_told_what_lies_below(more: dict[str, Any], told: bool) -> None:
+    """Which names below a domain are held is told to nobody who has not shown that the domain is theirs."""
+    (finding,) = (one for one in judge(replace(CLEAN, below=("x.acme.com",), **more)) if one.code == "BYO-BELOW")
+    assert ("x.acme.com" in finding.seen) is told
 
 
 def test_clean_domain() -> None:
@@ -80,6 +89,7 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("sub-domain, flip", {"domain": "x.acme.com"}, [("BYO-NOT-APEX", "block")]),
     ("sub-domain, manual", {"domain": "x.acme.com", "flips": False}, [("BYO-NOT-APEX", "info")]),
     ("held", {"held_by": "x.acme.com"}, [("BYO-CLAIMED", "block")]),
+    ("held below", {"below": ("x.acme.com",)}, [("BYO-BELOW", "acknowledge")]),
     ("points here", {"observation": seen(parent(nameservers=OURS)), "flips": False, "registered_nameservers": None}, [("BYO-LAME-CLAIM", "block")]),
     ("points here in part", {"observation": seen(parent(nameservers=(OLD[0], OURS[0]))), "flips": False, "registered_nameservers": None}, [("BYO-LAME-CLAIM", "block")]),
     ("points here, proven", {"observation": seen(parent(nameservers=OURS)), "flips": False, "proven": True, "registered_nameservers": None}, []),
@@ -157,7 +167,7 @@ def test_every_finding_says_what_to_do() -> None:
     every = [one for row in ROWS for one in judge(replace(CLEAN, **row[1]))]
     assert all(one.seen and one.remedy for one in every)
     documented = {
-        "BYO-NAME", "BYO-NOT-APEX", "BYO-CLAIMED", "BYO-LAME-CLAIM", "BYO-UNREG", "BYO-HOLD", "BYO-LOCK", "BYO-PARENT-SPLIT",
+        "BYO-NAME", "BYO-NOT-APEX", "BYO-CLAIMED", "BYO-BELOW", "BYO-LAME-CLAIM", "BYO-UNREG", "BYO-HOLD", "BYO-LOCK", "BYO-PARENT-SPLIT",
         "BYO-DS", "BYO-DS-RECENT", "BYO-CDS", "BYO-OLD-MAIL", "BYO-OLD-WEB", "BYO-OLD-DELEG", "BYO-OLD-TXT", "BYO-CAA",
         "BYO-TTL", "BYO-AXFR", "BYO-NSMIN", "BYO-OURNS", "BYO-OURZONE", "BYO-API-SCOPE", "BYO-API-NOOP",
         "BYO-PARENT-UNREACHABLE", "BYO-REGISTRAR-DIFFERS",
