@@ -99,6 +99,7 @@ class Service:
 async def _close(parts: Parts) -> None:
     await parts.delegations.watch.close()
     await parts.outside.powerdns.close()
+    await parts.byo.surveyor.close()
     await parts.byo.rdap.close()
     if parts.callers.review is not None:
         await parts.callers.review.close()

@@ -5,16 +5,15 @@ from datetime import datetime
 from time import monotonic
 
 import msgspec
-from dns.message import Message
 
 from adapters.base import Validation, registrable
 from pdm_service import dns_client
-from pdm_service.byo import budgets, old_zone, preflight
+from pdm_service.byo import budgets, preflight
 from pdm_service.byo.rdap import Rdap
+from pdm_service.byo.scans import Scans
 from pdm_service.delegations import verdict
-from pdm_service.delegations.prober import Prober, Round
+from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Observed, Watch
-from pdm_service.dns_client import NoAnswer
 from pdm_service.findings import Finding
 from pdm_service.model.allocation import Allocation, Claim, Mode, Proof, State
 from pdm_service.model.observation import OldZone, Registry, ServerView
@@ -67,7 +66,7 @@ class Surveyor:
     ) -> None:
         """Not `enabled`: there is no way into the DNS, so that nothing can be found out."""
         self._watch = watch
-        self._prober = prober
+        self._scans = Scans(prober)
         self._rdap = rdap
         self._claims = claims
         self._pool_domains = pool_domains
@@ -89,18 +88,17 @@ class Surveyor:
         registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))
         try:
             observed = await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
-            round_ = self._prober.round(max(0.1, until - monotonic()))
-            servers = await self._old_servers(observed, round_)
-            old = await old_zone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
+            scan = await self._scans.of(observed.observation)
+            old = await scan.wait(max(0.1, until - monotonic())) if scan else None
+            servers = scan.servers if scan else {}
             transferable = await self._transferable(domain, servers) if transfer else None
             return Survey(observed=observed, old=old, registry=await registry, transferable=transferable)
         finally:
             registry.cancel()
 
-    async def _old_servers(self, observed: Observed, round_: Round) -> dict[str, Nameserver]:
-        serving = {(view.name, view.address) for view in observed.observation.others if view.state == "serving"}
-        hosts = await asyncio.gather(*(round_.host(name) for name in {name for name, _ in serving}))
-        return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
+    async def close(self) -> None:
+        """Call off what goes on beyond its requests."""
+        await self._scans.close()
 
     async def _transferable(self, domain: str, servers: dict[str, Nameserver]) -> bool:
         asked = [dns_client.transfers(domain, one, budgets.TRANSFER) for one in servers.values()]
@@ -150,15 +148,6 @@ class Surveyor:
                 acme_issuers=self.acme_issuers,
             )
         )
-
-
-def _asking(round_: Round, servers: dict[str, Nameserver]) -> old_zone.Ask:
-    async def ask(address: str, name: str, rtype: str) -> Message:
-        if address not in servers:
-            raise NoAnswer(f"{address} is not one of the zone's nameservers")
-        return await round_.ask(servers[address], name, rtype, again=False)
-
-    return ask
 
 
 def registered_of(found: Validation) -> Registered:
