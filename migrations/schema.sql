@@ -300,6 +300,7 @@ CREATE TABLE watches (
     due_at      timestamptz,                          -- when the watch observes it next; null: only when a caller asks
     lease_id    uuid,                                 -- the replica that observes it; null: none
     lease_until timestamptz,                          -- until when
+    whose       text,                                 -- client/tenant whose turn it takes: who claimed it first, or holds it
 
     -- One row a domain, whoever asks.
     CONSTRAINT watches_pkey PRIMARY KEY (fqdn)

@@ -36,6 +36,7 @@ from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.registrars import Registrars
 from pdm_service.settings import Settings
 from pdm_service.settings.live_file import LiveFile
+from pdm_service.shares import Shares
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability
 from pdm_service.store.claims import Claims
@@ -55,6 +56,8 @@ from pdm_service.telemetry.tracing import Tracing
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
 _PUBLISHER_CONNECTIONS = 6
+_REGISTRAR_CALLS = 16
+"""Under way at one registrar, of all tenants."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,8 @@ def outside(settings: Settings, reports: Telemetry) -> Outside:
     ways_out: list[Http] = []
 
     def way_out(registrar: str) -> Http:
-        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only))
+        turn = Shares(_REGISTRAR_CALLS).turn
+        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only, turn=turn))
         return ways_out[-1]
 
     adapters = all_registrars(way_out, settings.registrar_urls, settings.registrar_options)

@@ -1,4 +1,4 @@
-"""When a claim's proof was seen last, what its commit acknowledged, and what stands in its way.
+"""When a claim's proof was seen last, what its commit acknowledged, what stands in its way; whose turn a look is.
 
 Expand: new columns with defaults, which the release before neither writes nor reads. A proof that it wrote has no
 time, and counts only when it is seen again.
@@ -17,6 +17,7 @@ _STATEMENTS = (
         ADD COLUMN registered_at timestamptz,
         ADD COLUMN problem       text
     """,
+    "ALTER TABLE watches ADD COLUMN whose text",
 )
 
 

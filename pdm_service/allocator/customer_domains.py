@@ -12,7 +12,7 @@ from time import monotonic
 import msgspec
 
 from adapters.base import Validation
-from pdm_service import deadline, names
+from pdm_service import deadline, names, shares
 from pdm_service.allocator import budgets as verbs
 from pdm_service.allocator.orders import Commit, Registrar, Release, Terms
 from pdm_service.allocator.refusals import refused_commit, refused_hold, wrong_token
@@ -280,6 +280,7 @@ class CustomerDomains:
             raise wrong_token(fqdn)
         if not registrar.token:
             raise MissingToken("send the registrar's token: the service keeps none")
+        shares.begin(shares.whose(held.owner, held.tenant), fqdn, waits=True)
         asked, secret = self._registrars.asked(registrar.name, fqdn, registrar.token)
         rollback = self._rollbacks.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
         return await self._in_time(rollback, held)
@@ -294,6 +295,7 @@ class CustomerDomains:
         Raises what `Registrars.validate` raises.
         """
         start = monotonic()
+        shares.begin(shares.whose(actor.name), domain or "", waits=True)
         asked, found = await self._registrars.validate(registrar, domain, token)
         if not self._surveyor.enabled or not actor.takes(BYO):
             return Validated(asked=asked, found=found, findings=(), rrsets=())
@@ -311,6 +313,7 @@ class CustomerDomains:
         """
         actor.require_pool(BYO)
         fqdn = names.domain(domain)
+        shares.begin(shares.whose(actor.name), fqdn, waits=True)
         survey = await self._surveyor.survey(fqdn, budgets.SURVEY, transfer=transfer)
         findings = await self._surveyor.judge(fqdn, survey, None)
         return fqdn, findings, survey.old.rrsets if survey.old else ()

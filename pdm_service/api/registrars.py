@@ -5,6 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from adapters.base import About, Validation
+from pdm_service import shares
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
@@ -53,10 +54,12 @@ def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
 
     @post("/api/v1/registrar/{registrar:str}/validate", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_validate(registrar: FromPath[str], data: JSONBody[CompatValidateRequest]) -> ValidateReply:
+        shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
         return _validated(*await registrars.validate(registrar, data.domain, data.token))
 
     @post("/api/v1/registrar/{registrar:str}/set-ns", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_set_ns(registrar: FromPath[str], data: JSONBody[CompatSetNsRequest]) -> SetNsReply:
+        shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
         asked, changed = await registrars.set_nameservers(registrar, data.domain, data.token, data.nameservers)
         return SetNsReply(
             success=True,

@@ -4,7 +4,8 @@ A resolver would answer from its cache, and with the child's NS RRset instead of
 Questions carry no RD. `Prober` has the way out and its limits, `Round` the questions of one observation.
 
 Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 200 questions of all rounds at
-the same time, 8 at one address, and none at an address that is not public.
+the same time, 24 at one address, of which each tenant and domain has a fair share (`shares`), and none at an address
+that is not public.
 """
 
 import asyncio
@@ -26,11 +27,12 @@ from pdm_service.delegations import budgets
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
 from pdm_service.dns_client import NoAnswer, Truncated
 from pdm_service.model.records import Nameserver
+from pdm_service.shares import Shares
 
 T = TypeVar("T")
 
 ROUND_QUERIES = 200
-_AT_ONCE, _AT_ONE_ADDRESS = 200, 8
+_AT_ONCE, _AT_ONE_ADDRESS = 200, 24
 MAX_SERVERS, MAX_ADDRESSES = 13, 4
 _MAX_DEPTH = 4
 """How many names of nameservers may hang on one another."""
@@ -69,8 +71,8 @@ class Prober:
         for server in (*addresses, *hints):
             self._configured[server.name] = (*self.known(server.name), server)
         self._trusted = {server.address for server in (*addresses, *hints)}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Shares(_AT_ONCE)
+        self._lanes: WeakValueDictionary[str, Shares] = WeakValueDictionary()
         self._zones: dict[str, tuple[float, Zone]] = {}
 
     def round(self, seconds: float = budgets.ROUND, most: int = ROUND_QUERIES) -> "Round":
@@ -97,10 +99,10 @@ class Prober:
 
     async def exchange(self, query: Message, server: Nameserver, seconds: float, *, tcp: bool) -> Message:
         """Send one question once; raises NoAnswer, and Truncated for a cut answer by UDP."""
-        lane = self._lanes.get(server.address) or asyncio.Semaphore(_AT_ONE_ADDRESS)
+        lane = self._lanes.get(server.address) or Shares(_AT_ONE_ADDRESS)
         self._lanes[server.address] = lane
         try:
-            async with asyncio.timeout(seconds), lane, self._slots:
+            async with asyncio.timeout(seconds), lane.turn(), self._turns.turn():
                 return await dns_client.exchange(query, server, seconds, tcp=tcp)
         except TimeoutError as error:
             raise NoAnswer(f"{server.address} does not answer") from error

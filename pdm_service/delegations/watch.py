@@ -7,6 +7,7 @@ middle, the next one comes to the same.
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timedelta
 from random import uniform
@@ -14,7 +15,7 @@ from time import monotonic
 
 import msgspec
 
-from pdm_service import deadline
+from pdm_service import deadline, shares
 from pdm_service.delegations import budgets, verdict
 from pdm_service.delegations.observe import observe, texts
 from pdm_service.delegations.prober import Prober, Round
@@ -32,8 +33,8 @@ from pdm_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 24
-"""Rounds under way in this process; each may wait for slow servers for seconds."""
+_AT_ONCE, _OF_A_TENANT = 24, 12
+"""Rounds under way in this process; each may wait for slow servers for seconds. A tenant has half of them at most."""
 _FRESH = 2
 """A caller may ask for a fresh observation every so many first pauses."""
 
@@ -73,7 +74,7 @@ class Watch:
         self._first = first
         self._ds_registrars = ds_registrars
         self._metrics = metrics
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
         self._wake = asyncio.Event()
         self._more = False
 
@@ -82,12 +83,12 @@ class Watch:
     async def turn(self) -> None:
         """Begin to observe what is due, and wait until there may be more; raises StoreUnavailable."""
         self._wake.clear()
-        free = _AT_ONCE - len(self._running)
-        leases = await self._watches.lease(free)
-        self._more = len(leases) == free
+        free, busy = _AT_ONCE - len(self._running), Counter(self._running.values())
+        leases = await self._watches.lease(free, _OF_A_TENANT, busy)
+        self._more = bool(leases)
         for lease in leases:
             task = asyncio.create_task(self._observe_due(lease))
-            self._running.add(task)
+            self._running[task] = lease.row.whose
             task.add_done_callback(self._ended)
         await until(self._wake, min(self._first.total_seconds() / 3, 5.0) * uniform(0.8, 1.2))
 
@@ -98,11 +99,12 @@ class Watch:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         if self._more:
             self._wake.set()  # a place is free, and somebody may be waiting for it
 
     async def _observe_due(self, lease: Lease[Watched]) -> None:
+        shares.begin(lease.row.whose, lease.name, waits=False)
         try:
             await self._observe(lease, budgets.ROUND)
         except StoreUnavailable:

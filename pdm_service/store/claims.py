@@ -332,8 +332,8 @@ _OPEN: LiteralString = f"""
         VALUES ($1, name_span($2, $3), $4, $5, now() + $6::interval, $7, $8, $9, $10, $11, $12, $14, $15)
         RETURNING *),
     watched AS (
-        INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
-            ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
+        INSERT INTO watches AS w (fqdn, due_at, whose) SELECT fqdn, now(), owner || '/' || coalesce(tenant, '') FROM a
+            ON CONFLICT (fqdn) DO UPDATE SET due_at = now(), whose = coalesce(w.whose, excluded.whose)),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state, outcome, tenant)
         SELECT fqdn, id, 'reserved', $12, $13, 'reserved', mode, tenant FROM a)
@@ -399,8 +399,8 @@ _ADOPT: LiteralString = f"""
                 'active', now(), 'pending', now(), now(), CASE WHEN $4 = 'byo-api' THEN 'registrar-token' END)
         RETURNING *),
     watched AS (
-        INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
-            ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
+        INSERT INTO watches AS w (fqdn, due_at, whose) SELECT fqdn, now(), owner || '/' || coalesce(tenant, '') FROM a
+            ON CONFLICT (fqdn) DO UPDATE SET due_at = now(), whose = excluded.whose),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
         SELECT fqdn, id, 'committed', $17, $18, 'reserved', 'active', proof FROM a)

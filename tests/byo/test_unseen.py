@@ -8,7 +8,6 @@ from tests import faulty
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
 from tests.faulty import Fault, Faulty
-from tests.patience import patient
 from tests.registrars.server import Server
 from tests.service import Service
 from tests.tree import Tree, rr
@@ -69,7 +68,7 @@ def named(api: Byo) -> dict[str, str]:
         assert found["BYO-OLD-UNSEEN"].startswith("block"), found
         return None
 
-    return eventually(mail, patient(30))
+    return eventually(mail, 30)
 
 
 FAULTS: dict[str, tuple[Fault, Fault]] = {
@@ -98,7 +97,7 @@ def test_mail_is_named(api: Byo, old: Old, registry: Registry, faults: tuple[Fau
             assert f"{label}.{old.domain} {rtype}".lstrip(".") in found["BYO-OLD-MAIL"]
     assert old.registrar.writes == []
     agreed = ("BYO-OLD-WEB", "BYO-OLD-MAIL")
-    eventually(lambda: api.flip(acknowledge=agreed).status_code == 200, patient(30))
+    eventually(lambda: api.flip(acknowledge=agreed).status_code == 200, 30)
 
 
 def test_what_is_not_answered_at_all(api: Byo, old: Old, registry: Registry) -> None:
