@@ -12,6 +12,7 @@ import logging
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +35,10 @@ from adapters.base import InvalidCredential, OutcomeUnclear, RateLimited, Regist
 T = TypeVar("T")
 
 MAX_REPLY_BYTES = 1024 * 1024
-_CONNECTIONS = 8
+_CALLS = 16
+"""Under way at one registrar, unless whoever makes the `Http` has another way to share them."""
+_KEPT = 8
+"""Connections that are kept open between calls."""
 _CONNECT_SECONDS = 3.0
 _ATTEMPTS = 4
 _SHORTEST_ATTEMPT = 0.3
@@ -46,6 +50,7 @@ _LIBRARIES = (
     "httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks",
 )  # fmt: skip
 
+Turn = Callable[[], AbstractAsyncContextManager[None]]
 Observe = Callable[[str, str, str, float], None]
 """Gets every request: registrar, operation, outcome, seconds."""
 
@@ -128,11 +133,18 @@ def unexpected(reply: Reply) -> RegistrarError:
 class Http:
     """Connections to one registrar."""
 
-    def __init__(self, registrar: str, observe: Observe | None = None, *, ipv4_only: bool = False) -> None:
-        """Open nothing yet. `ipv4_only` is for registrars that know their callers by IPv4 address."""
+    def __init__(
+        self, registrar: str, observe: Observe | None = None, *, ipv4_only: bool = False, turn: Turn | None = None
+    ) -> None:
+        """Open nothing yet. `ipv4_only` is for registrars that know their callers by IPv4 address.
+
+        `turn` gives the context that a call is made in, once it may be made.
+        """
         self.registrar = registrar
         self._observe = observe
         self._ipv4_only = ipv4_only
+        calls = asyncio.Semaphore(_CALLS)
+        self._turn: Turn = turn or (lambda: calls)
         self._client: httpx.AsyncClient | None = None
         _silence()
 
@@ -187,21 +199,28 @@ class Http:
         if self._client is None:
             self._client = _client(ipv4_only=self._ipv4_only)
         # Each wait is shorter than the whole, so that what was not sent is known for it.
-        waits = httpx.Timeout(left, connect=min(_CONNECT_SECONDS, left * 0.9), pool=left * 0.5)
+        waits = httpx.Timeout(left, connect=min(_CONNECT_SECONDS, left * 0.9))
         quiet = _quiet.set(True)
         try:
-            async with asyncio.timeout_at(until):
+            async with AsyncExitStack() as turn, asyncio.timeout_at(until):
+                await self._await_turn(turn, left * 0.5)
                 return await self._exchange(self._client, request, waits)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
             raise Unavailable("the registrar cannot be reached", sent=False) from None
-        except httpx.PoolTimeout:
-            raise Unavailable("too many requests to this registrar are under way", sent=False) from None
         except (TimeoutError, httpx.TimeoutException):
             raise Unavailable("the registrar did not answer in time") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL):
             raise Unavailable("the registrar closed the connection, or its answer is not HTTP") from None
         finally:
             _quiet.reset(quiet)
+
+    async def _await_turn(self, turn: AsyncExitStack, seconds: float) -> None:
+        # The pool has no limit of its own: callers that give up while they wait in it would eat it up.
+        try:
+            async with asyncio.timeout(seconds):
+                await turn.enter_async_context(self._turn())
+        except TimeoutError:
+            raise Unavailable("too many requests to this registrar are under way", sent=False) from None
 
     async def _exchange(self, client: httpx.AsyncClient, request: Request, waits: httpx.Timeout) -> Reply:
         # A compressed body could unfold to any size.
@@ -254,7 +273,7 @@ def _tls() -> ssl.SSLContext:
 def _client(*, ipv4_only: bool) -> httpx.AsyncClient:
     """Return a client that verifies TLS, follows no redirect, keeps no cookie, and heeds the proxy settings."""
     mounts: dict[str, httpx.AsyncBaseTransport] = {}
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
     if ipv4_only and "all" not in urllib.request.getproxies():
         mounts["all://"] = httpx.AsyncHTTPTransport(verify=_tls(), limits=limits, local_address="0.0.0.0")  # noqa: S104
     # A cookie would be sent along with the next customer's credential.

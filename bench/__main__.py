@@ -7,7 +7,7 @@ from time import monotonic
 
 import msgspec
 
-from bench import check, growth, process, publish, reserve, watch
+from bench import check, fairness, growth, process, publish, reserve, watch
 from bench.measure import QUICK, SMOKE, Effort, progress, table
 from bench.stack import started
 
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "growth": growth.measure,
     "process": process.measure,
     "watch": watch.measure,
+    "fairness": fairness.measure,
 }
 
 

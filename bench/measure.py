@@ -22,12 +22,14 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """Delegations in the big parent zone."""
     watched: int = 200
     """Customers' domains whose delegations are observed."""
+    flooded: int = 100
+    """Domains with silent nameservers that another client claims."""
     window: float = 30.0
     """Seconds for which that is counted."""
 
 
 QUICK = Effort(runs=2, slices=2, pairs=10, burst=64, filled=20_000, delegations=5_000)
-SMOKE = Effort(runs=1, slices=1, pairs=2, burst=4, filled=100, delegations=50, watched=5, window=1)
+SMOKE = Effort(runs=1, slices=1, pairs=2, burst=4, filled=100, delegations=50, watched=5, flooded=4, window=1)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,10 +6,11 @@ import urllib.request
 
 import httpx
 
+from bench.fairness import settings
 from bench.measure import Effort, Line, progress
 from bench.stack import Program, Stack
 from pdm_service.dev.servers import wait_until
-from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, Tree, Zones, rr
+from tests.tree import OLD_NAMES, TLD, Tree, Zones, rr
 
 _OBSERVED_SECONDS = 120.0
 
@@ -26,7 +27,7 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
             Zones(server).patch(TLD, delegations)
         for run in range(min(2, effort.runs)):
             progress(f"watch: run {run + 1}")
-            program = stack.service(stack.database(), "watch.test", **_settings(tree))
+            program = stack.service(stack.database(), "watch.test", **settings(tree))
             with program.running(), httpx.Client(base_url=program.url, trust_env=False) as client:
                 for one in domains:
                     client.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
@@ -48,17 +49,6 @@ def measure(stack: Stack, effort: Effort) -> list[Line]:
         Line(what="  an observation", unit="queries", ours=sizes, bound=200),
         Line(what="  processor", unit="% of a core", ours=loads, bound=100),
     ]
-
-
-def _settings(tree: Tree) -> dict[str, str]:
-    hosts = zip(PLATFORM_NAMES, tree.ours.addresses, strict=True)
-    return {
-        "PDM_DNS_ROOT_HINTS": tree.hints(),
-        "PDM_DNS_ALLOW_PRIVATE": "yes",
-        "PDM_NAMESERVERS": ",".join(PLATFORM_NAMES),
-        "PDM_NAMESERVER_ADDRESSES": ",".join(f"{name}={address}" for name, address in hosts),
-        "PDM_RDAP_URL": "none",
-    }
 
 
 def _await_looks(program: Program, count: float) -> None:

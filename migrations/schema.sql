@@ -206,9 +206,10 @@ CREATE INDEX quarantine_skeleton ON quarantine (skeleton, pool_domain);
 -- callers may claim one domain. The first one that is proven and committed becomes an allocation.
 --
 -- Inserted by: claims (POST reserve of a customer's domain).
--- Changed by:  claims: renew, commit (what the holder wants), a proof, a delegation that was seen elsewhere.
--- Deleted by:  claims: when it becomes an allocation, when it is released, when another claim at, above or below the
---              domain is proven strongly and becomes one, and an hour after it expired.
+-- Changed by:  claims: renew, commit (what the holder wants), a proof that is seen or lapses, a delegation that was seen
+--              elsewhere.
+-- Deleted by:  claims: when it becomes an allocation, when it is released, when another claim at or above the domain is
+--              proven strongly and becomes one, and an hour after it expired.
 CREATE TABLE claims (
     id                 uuid        NOT NULL DEFAULT gen_random_uuid(), -- kept by the allocation that it becomes
     fqdn               text COLLATE "C" NOT NULL,     -- the domain
@@ -226,12 +227,17 @@ CREATE TABLE claims (
 
     challenge          text        NOT NULL,          -- what the TXT record that proves it must say
     proof              text,                          -- what showed that the domain is the holder's; null: nothing yet
+    proof_seen_at      timestamptz,                   -- when that was seen last; null: never, or by an earlier release
+    registered_at      timestamptz,                   -- when its registry says it was registered; null: not asked, since
+                                                      -- nobody held it when the claim was opened
     elsewhere_at       timestamptz,                   -- last observed with others' nameservers; null: never
 
     committed_at       timestamptz,                   -- when its holder said what they want served; null: not yet
     sovereign_fqdn     text,                          -- wanted, as in allocations
     load_balancer_ips  text[]      NOT NULL DEFAULT '{}', -- wanted, as in allocations
     imports            jsonb,                         -- wanted, as in allocations
+    acknowledged       text[]      NOT NULL DEFAULT '{}', -- codes of the findings that the commit said it knows
+    problem            text,                          -- for callers: why a proven domain cannot be had yet; null: nothing
 
     -- The challenge and the token are one claim's; two claims of one domain are two rows.
     CONSTRAINT claims_pkey PRIMARY KEY (id),
@@ -253,7 +259,7 @@ CREATE TABLE claims (
 -- Serves: which claims does this domain have, and which of them is this token's?
 CREATE INDEX claims_fqdn ON claims (fqdn);
 
--- Serves: which claims lie at, above or below a domain (rivals end with a strong proof, and forbid one by transition)?
+-- Serves: which claims lie at or below a domain (rivals end with a strong proof), or above it (and forbid a transition)?
 CREATE INDEX claims_span ON claims USING spgist (span);
 
 
@@ -269,8 +275,8 @@ CREATE INDEX claims_owner ON claims (owner, tenant) WHERE owner <> 'local';
 -- A row is a customer's domain that was released by force while it still pointed here. Whoever claims it next must
 -- prove it strongly: "the delegation came here" would prove nothing, since it never left.
 --
--- Inserted by: allocations (release by force).
--- Changed by:  allocations, when the same happens again: `since` begins anew.
+-- Inserted by: allocations (release by force); claims (whoever proves the name above sends its holder away).
+-- Changed by:  allocations, claims, when the same happens again: `since` begins anew.
 -- Deleted by:  claims: when a strong proof makes somebody its holder, or when the domain, after 30 days, is seen with
 --              other nameservers.
 CREATE TABLE orphans (
@@ -294,6 +300,7 @@ CREATE TABLE watches (
     due_at      timestamptz,                          -- when the watch observes it next; null: only when a caller asks
     lease_id    uuid,                                 -- the replica that observes it; null: none
     lease_until timestamptz,                          -- until when
+    whose       text,                                 -- client/tenant whose turn it takes: who claimed it first, or holds it
 
     -- One row a domain, whoever asks.
     CONSTRAINT watches_pkey PRIMARY KEY (fqdn)

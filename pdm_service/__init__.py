@@ -14,7 +14,7 @@ The house, from the roof down; a room knows the rooms below it, and siblings don
     powerdns | dns_client | callers | names   clients of servers | who calls | which names there can be
     model                   values and rules, pure
     errors | wire           what callers meet
-    findings | telemetry | deadline | dns_wire | tls   the ground
+    findings | telemetry | deadline | shares | dns_wire | tls   the ground
 
 To read it: `model.allocation` (what a name handed out is), `model.event` (what may happen to it),
 `migrations/schema.sql`, `allocator.allocator` (the verbs), `store.allocations` (each transition is one SQL

@@ -45,15 +45,15 @@ class Service:
         parts = self._parts
         settings, allocator, metrics = parts.settings, parts.allocator, parts.telemetry.metrics
         tell = teller(settings.nameservers)
-        checks = Checks(metrics.refusal)
+        checks, rates = Checks(metrics.refusal), parts.callers.rates
         return [
-            *verbs.handlers(allocator, tell, checks),
+            *verbs.handlers(allocator, tell, checks, rates),
             *allocations.handlers(allocator, tell),
             *lists.handlers(allocator, tell),
-            *domains.handlers(allocator, tell),
+            *domains.handlers(allocator, tell, rates),
             *platform.handlers(settings.nameservers, parts.pools.zones.status, parts.pools.guard, parts.callers.policy),
             *compat.handlers(allocator, tell, checks, parts.callers.policy),
-            *registrars.handlers(parts.outside.registrars, allocator.customer_domains),
+            *registrars.handlers(parts.outside.registrars, allocator.customer_domains, rates),
             *registrars.compat_handlers(parts.outside.registrars),
             *health.handlers(
                 self.database_ready,
@@ -105,6 +105,7 @@ class Service:
 async def _close(parts: Parts) -> None:
     await parts.delegations.watch.close()
     await parts.outside.powerdns.close()
+    await parts.byo.surveyor.close()
     await parts.byo.rdap.close()
     if parts.callers.review is not None:
         await parts.callers.review.close()

@@ -20,6 +20,7 @@ from pdm_service.byo.rdap import Rdap
 from pdm_service.byo.registrar_change import RegistrarChanges
 from pdm_service.byo.rollback import Rollbacks
 from pdm_service.byo.survey import Surveyor
+from pdm_service.callers import Rates
 from pdm_service.callers.gate import Gate
 from pdm_service.callers.token_review import TokenReview
 from pdm_service.delegations.prober import Prober
@@ -36,6 +37,7 @@ from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.registrars import Registrars
 from pdm_service.settings import Settings
 from pdm_service.settings.live_file import LiveFile, LiveFiles
+from pdm_service.shares import Shares
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability
 from pdm_service.store.claims import Claims
@@ -55,6 +57,8 @@ from pdm_service.telemetry.tracing import Tracing
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
 _PUBLISHER_CONNECTIONS = 6
+_REGISTRAR_CALLS = 16
+"""Under way at one registrar, of all tenants."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
         settings.database_url, _PUBLISHER_CONNECTIONS, reports.metrics.database_failure, synchronous_commit="off"
     )
     availability = Availability(database, settings.confusables)
-    allocations = Allocations(database, availability)
+    allocations = Allocations(database, availability, settings.ages)
     return Store(
         callers=database,
         publishing=publishing,
@@ -113,7 +117,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
         availability=availability,
         allocations=allocations,
         holdings=Holdings(database),
-        claims=Claims(database),
+        claims=Claims(database, settings.ages),
         declarations=Declarations(database, allocations, availability),
         changes=Changes(database),
         watches=Watches(database, settings.clock_ahead),
@@ -132,6 +136,7 @@ class Callers:
     gate: Gate
     review: TokenReview | None
     policy: Callable[[], Policy]
+    rates: Rates
 
 
 def who_calls(settings: Settings, reports: Telemetry) -> Callers:
@@ -157,7 +162,7 @@ def who_calls(settings: Settings, reports: Telemetry) -> Callers:
             lambda valid: reports.metrics.file("tls", valid=valid),
         )
     gate = Gate(clients, review, anonymous=settings.anonymous, observe=reports.metrics.auth_failure)
-    return Callers(contexts=contexts, gate=gate, review=review, policy=named)
+    return Callers(contexts=contexts, gate=gate, review=review, policy=named, rates=Rates(settings.limits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +189,8 @@ def outside(settings: Settings, reports: Telemetry) -> Outside:
     ways_out: list[Http] = []
 
     def way_out(registrar: str) -> Http:
-        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only))
+        turn = Shares(_REGISTRAR_CALLS).turn
+        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only, turn=turn))
         return ways_out[-1]
 
     adapters = all_registrars(way_out, settings.registrar_urls, settings.registrar_options)

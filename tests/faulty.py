@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import socket
 import socketserver
 import struct
@@ -13,6 +14,7 @@ import dns.dnssec
 import dns.flags
 import dns.message
 import dns.name
+import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -228,6 +230,92 @@ def flooding(count: int) -> Behaviour:
         return server.proper(query).to_wire()
 
     return behave
+
+
+# --- in front of a real server ------------------------------------------------------------------------
+
+
+def through(upstream: str, fault: "Fault") -> Behaviour:
+    """Answer as the real server at `upstream` does, but for a fault."""
+
+    def behave(_: Faulty, query: dns.message.Message, tcp: bool) -> bytes | None:
+        def real() -> dns.message.Message:
+            return (dns.query.tcp if tcp else dns.query.udp)(query, upstream, timeout=10)
+
+        reply = fault(query, tcp, real)
+        return reply.to_wire() if reply is not None else None
+
+    return behave
+
+
+Fault = Callable[[dns.message.Message, bool, Callable[[], dns.message.Message]], dns.message.Message | None]
+"""Makes a reply of a question, whether it came by TCP, and the way to the real server."""
+
+
+def _failed(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
+    reply = dns.message.make_response(query)
+    reply.use_edns(False)
+    reply.set_rcode(rcode)
+    return reply
+
+
+def healthy(_: dns.message.Message, __: bool, real: Callable[[], dns.message.Message]) -> dns.message.Message | None:
+    return real()
+
+
+def formerr_to_edns(
+    query: dns.message.Message, _: bool, real: Callable[[], dns.message.Message]
+) -> dns.message.Message | None:
+    return _failed(query, dns.rcode.FORMERR) if query.edns >= 0 else real()
+
+
+def servfail_but_for_the_apex(
+    query: dns.message.Message, _: bool, real: Callable[[], dns.message.Message]
+) -> dns.message.Message | None:
+    rdtype = query.question[0].rdtype
+    return real() if rdtype in {dns.rdatatype.SOA, dns.rdatatype.NS} else _failed(query, dns.rcode.SERVFAIL)
+
+
+def rate_limited(slip: int) -> Fault:
+    """Five denials a second by UDP; of the others each `slip`th is truncated (0: none), the rest is dropped."""
+    denials: list[float] = []
+    lock = threading.Lock()
+
+    def fault(
+        query: dns.message.Message, tcp: bool, real: Callable[[], dns.message.Message]
+    ) -> dns.message.Message | None:
+        reply = real()
+        if tcp or reply.answer:
+            return reply
+        with lock:
+            now = time.monotonic()
+            denials.append(now)
+            if len([one for one in denials if one > now - 1]) <= 5:
+                return reply
+            cut = slip and len(denials) % slip == 0
+        if not cut:
+            return None
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.AA | dns.flags.TC
+        return reply
+
+    return fault
+
+
+def lossy(query: dns.message.Message, tcp: bool, real: Callable[[], dns.message.Message]) -> dns.message.Message | None:
+    """Every tenth answer is lost, by UDP."""
+    return None if not tcp and next(_LOST) % 10 == 0 else real()
+
+
+_LOST = itertools.count(1)
+
+
+def late(seconds: float) -> Fault:
+    def fault(_: dns.message.Message, __: bool, real: Callable[[], dns.message.Message]) -> dns.message.Message | None:
+        time.sleep(seconds)
+        return real()
+
+    return fault
 
 
 # --- servers --------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from pdm_service.callers import Actor
-from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
+from pdm_service.model.allocation import Ages, Allocation, Claim, Mode, Proof
 from pdm_service.model.records import RRset
 from pdm_service.model.tokens import Credentials
 from pdm_service.store.allocations import Allocations, Reservation
@@ -31,6 +31,7 @@ TTL, MINUTE, HOUR, DAY = timedelta(minutes=10), timedelta(minutes=1), timedelta(
 QUARANTINE = timedelta(days=30)
 # Who calls, another client, and one that may do everything.
 CLIENT, OTHER, OPERATOR = Actor("client", "r-1"), Actor("other", "r-2"), Actor("operator", "r-3", everything=True)
+WATCH = Actor("watch")
 WISH = Wish(
     addresses=tuple(ADDRESSES), sovereign_fqdn="acme.platform.test",
     imports=(RRset(name=f"{DOMAIN}.", type="MX", ttl=60, contents=("10 mail.example.",)),),
@@ -65,9 +66,9 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.availability = Availability(database)
-        self.allocations = Allocations(database, self.availability)
+        self.allocations = Allocations(database, self.availability, Ages())
         self.holdings = Holdings(database)
-        self.claims = Claims(database)
+        self.claims = Claims(database, Ages())
         self.declarations = Declarations(database, self.allocations, self.availability)
         self.worklist = Worklist(database, MINUTE, QUARANTINE)
         self.watches = Watches(database, timedelta())
@@ -166,8 +167,10 @@ class Store:
         assert held is not None
         return held
 
-    async def claimed(self, fqdn: str = DOMAIN, by: Actor = CLIENT, **more: Any) -> Claim:
-        return await self.claims.open(new_claim(fqdn, **more), by)
+    async def claimed(
+        self, fqdn: str = DOMAIN, by: Actor = CLIENT, outdated: datetime | None = None, **more: Any
+    ) -> Claim:
+        return await self.claims.open(new_claim(fqdn, **more), by, outdated)
 
     async def wished(self, fqdn: str = DOMAIN, by: Actor = CLIENT, **more: Any) -> Claim:
         """A claim whose holder has committed."""
@@ -180,7 +183,7 @@ class Store:
     ) -> Allocation:
         """A customer's domain, active."""
         claim = await self.wished(fqdn, by, **more)
-        await self.claims.prove([claim.id], proof)
+        await self.claims.prove([claim.id], proof, WATCH)
         held = await self.claims.adopt(claim.id, by)
         assert held is not None
         return held
@@ -219,10 +222,12 @@ def reservation(
 
 def new_claim(
     fqdn: str = DOMAIN, *, token: bytes = b"token", mode: Mode = Mode.BYO_MANUAL, ttl: timedelta = TTL,
-    key: bytes | None = None, tenant: str | None = None,
+    key: bytes | None = None, tenant: str | None = None, registered_at: datetime | None = None,
+    challenge: str = "challenge",
 ) -> NewClaim:  # fmt: skip
     return NewClaim(
-        fqdn=fqdn, mode=mode, created_by="ann", ttl=ttl, challenge="challenge", tenant=tenant,
+        fqdn=fqdn, mode=mode, created_by="ann", ttl=ttl, challenge=challenge, tenant=tenant,
+        registered_at=registered_at,
         credentials=Credentials(
             token_digest=token, token_nonce=key and b"nonce", idempotency_digest=key, request_digest=b"request"
         ),

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from pdm_service import names
+from pdm_service import names, shares
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.allocator.declared import Declared
 from pdm_service.allocator.orders import Commit, Release
@@ -99,6 +99,7 @@ class Allocator:
         addresses = names.addresses(order.addresses)
         sovereign = names.domain(order.sovereign_fqdn) if order.sovereign_fqdn else None
         held = await self._reservations.of_token(order.fqdn, tokens.digest(order.token), actor)
+        shares.begin(shares.whose(held.owner, held.tenant), held.fqdn, waits=True)
         if held.mode is Mode.POOL:
             return await self.pool_names.commit(order, addresses, sovereign, actor)
         return await self.customer_domains.commit(held, order, addresses, sovereign, actor)
@@ -110,6 +111,7 @@ class Allocator:
         ChangeUnderWay, RegistrarFailure.
         """
         held = await self._reservations.to_release(order, actor)
+        shares.begin(shares.whose(held.owner, held.tenant), held.fqdn, waits=True)
         verbs = self.pool_names if held.mode is Mode.POOL else self.customer_domains
         return await verbs.release(held, order, actor)
 
@@ -148,6 +150,7 @@ class Allocator:
         others = () if own else await self._holdings.of_name(fqdn, None)
         if not all(isinstance(one, Claim) for one in others):
             raise NotFound("there is no such delegation")
+        shares.begin(shares.whose(actor.name), fqdn, waits=True)
         found = await self._watch.known(fqdn, fresh=fresh)
         return msgspec.structs.replace(found, due_at=None) if others else found
 

@@ -12,15 +12,15 @@ from time import monotonic
 import msgspec
 
 from adapters.base import Validation
-from pdm_service import deadline, names
+from pdm_service import deadline, names, shares
 from pdm_service.allocator import budgets as verbs
 from pdm_service.allocator.orders import Commit, Registrar, Release, Terms
 from pdm_service.allocator.refusals import refused_commit, refused_hold, wrong_token
 from pdm_service.allocator.reservations import Held, Reservations, prepared, repeated
-from pdm_service.byo import budgets
+from pdm_service.byo import budgets, preflight
 from pdm_service.byo.flip import Flips
 from pdm_service.byo.imports import imported
-from pdm_service.byo.preflight import special_use
+from pdm_service.byo.refusals import refuse
 from pdm_service.byo.registrar_change import Order
 from pdm_service.byo.rollback import Rollbacks
 from pdm_service.byo.survey import Surveyor, registered_of
@@ -91,7 +91,7 @@ class CustomerDomains:
         fqdn = names.domain(domain)
         if any(names.covers(fqdn, pool) or names.covers(pool, fqdn) for pool in self._pools):
             raise OverlapsAllocation(f"{fqdn} is a pool domain, or lies above or below one")
-        if reason := special_use(fqdn):
+        if reason := preflight.special_use(fqdn):
             raise InvalidFormat(f"{fqdn} {reason}")
         if mode is Mode.BYO_API:
             registrable(fqdn)
@@ -119,12 +119,23 @@ class CustomerDomains:
         if again := await self._again(new, terms, actor):
             return again
         try:
-            return Held(allocation=await self._claims.open(new, actor), token=token)
+            return Held(allocation=await self._open(new, actor), token=token)
         except IdempotencyKeyReused:
             # The same request was faster at another replica, by a hair.
             if again := await self._again(new, terms, actor):
                 return again
             raise
+
+    async def _open(self, new: NewClaim, actor: Actor) -> Claim:
+        """Open a claim, also where a proof of before the domain changed hands holds it; raises as `Claims.open`."""
+        try:
+            return await self._claims.open(new, actor, await self._watch.outdated(new.fqdn))
+        except Conflict:
+            if (registered_at := await self._surveyor.registered_at(new.fqdn)) is None:
+                raise
+            return await self._claims.open(
+                msgspec.structs.replace(new, registered_at=registered_at), actor, registered_at
+            )
 
     async def _again(self, new: NewClaim, terms: Terms, actor: Actor) -> Held | None:
         """Return the reservation that the same request made before; raises IdempotencyKeyReused."""
@@ -152,7 +163,7 @@ class CustomerDomains:
             return await self._go_on(held, order, actor)
         if held.expired:
             raise refused_hold(held, token_matches=True)
-        wish = Wish(addresses=addresses, sovereign_fqdn=sovereign_fqdn, imports=())
+        wish = Wish(addresses=addresses, sovereign_fqdn=sovereign_fqdn, imports=(), acknowledged=order.acknowledged)
         if held.mode is Mode.BYO_API:
             return await self._in_time(self._flips.claim(held, wish, self._ordered(order, actor)), held)
         return await self._commit_manual(held, wish, order, actor)
@@ -175,9 +186,22 @@ class CustomerDomains:
         # This observation may find the proof; if not, the watch continues.
         await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
         held = await self._reservations.still(claim)
+        if isinstance(held, Claim) and held.proof and (below := await self._claims.below(held.fqdn)):
+            held = await self._once_gone(held, below, order)
         if held is None:
             raise NotFound(f"somebody else has proven that {claim.fqdn} is theirs")
         return held if isinstance(held, Claim) else await self._outcomes.of(held, budgets.SERVE) or held
+
+    async def _once_gone(self, claim: Claim, below: list[Allocation], order: Commit) -> Allocation | None:
+        """Return what becomes of a proven claim once the names below it are out of DNS, or a little later.
+
+        Raises PreflightBlocked where the order does not acknowledge that.
+        """
+        if active := [held.fqdn for held in below if held.state is State.ACTIVE]:
+            refuse((preflight.below_held(f"{', '.join(active)} below {claim.fqdn} is held here"),), order.acknowledged)
+        if not any([await self._outcomes.of(held, budgets.SERVE) for held in below]):
+            await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
+        return await self._reservations.still(claim)
 
     async def _go_on(self, held: Allocation, order: Commit, actor: Actor) -> Allocation:
         if held.mode is Mode.BYO_API and order.registrar.token:
@@ -256,6 +280,7 @@ class CustomerDomains:
             raise wrong_token(fqdn)
         if not registrar.token:
             raise MissingToken("send the registrar's token: the service keeps none")
+        shares.begin(shares.whose(held.owner, held.tenant), fqdn, waits=True)
         asked, secret = self._registrars.asked(registrar.name, fqdn, registrar.token)
         rollback = self._rollbacks.roll_back(held, Order(asked=asked, secret=secret, actor=actor))
         return await self._in_time(rollback, held)
@@ -270,6 +295,7 @@ class CustomerDomains:
         Raises what `Registrars.validate` raises.
         """
         start = monotonic()
+        shares.begin(shares.whose(actor.name), domain or "", waits=True)
         asked, found = await self._registrars.validate(registrar, domain, token)
         if not self._surveyor.enabled or not actor.takes(BYO):
             return Validated(asked=asked, found=found, findings=(), rrsets=())
@@ -287,6 +313,7 @@ class CustomerDomains:
         """
         actor.require_pool(BYO)
         fqdn = names.domain(domain)
+        shares.begin(shares.whose(actor.name), fqdn, waits=True)
         survey = await self._surveyor.survey(fqdn, budgets.SURVEY, transfer=transfer)
         findings = await self._surveyor.judge(fqdn, survey, None)
         return fqdn, findings, survey.old.rrsets if survey.old else ()

@@ -11,6 +11,8 @@ from pdm_service.allocator import Allocator, Registrar, Undo
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import Tell, actor, committed
+from pdm_service.callers import Rates
+from pdm_service.callers.gate import calling
 from pdm_service.model.observation import Known, ParentView, ServerView
 from pdm_service.model.records import RRset
 from pdm_service.wire import (
@@ -29,17 +31,20 @@ from pdm_service.wire import (
 _CHANGED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 
-def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell, rates: Rates) -> list[HTTPRouteHandler]:
     """Return the routes."""
 
     @get("/v1/delegations/{domain:str}", responses=documented(400, 404, 422, 503, *CALLED), opt=ALLOCATE)
     async def delegation(
         domain: FromPath[str], *, fresh: Annotated[bool, QueryParameter(required=False)] = False
     ) -> DelegationReply:
+        if fresh:
+            rates.take(calling.get(), "observations")
         return _delegation(await allocator.delegation(domain, actor(), fresh=fresh))
 
     @post("/v1/preflight", status_code=200, responses=documented(400, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def preflight(data: JSONBody[PreflightRequest]) -> PreflightReply:
+        rates.take(calling.get(), "preflights")
         domain, findings, found = await allocator.customer_domains.preflight(
             data.domain, actor(), transfer=data.zone_transfer
         )

@@ -5,11 +5,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from adapters.base import About, Validation
+from pdm_service import shares
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import actor
+from pdm_service.callers import Rates
+from pdm_service.callers.gate import calling
 from pdm_service.registrars import Asked, Registrars
 from pdm_service.wire import (
     Abilities,
@@ -25,11 +28,12 @@ from pdm_service.wire import (
 _TESTED = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
 
 
-def handlers(registrars: Registrars, customer_domains: CustomerDomains) -> list[HTTPRouteHandler]:
+def handlers(registrars: Registrars, customer_domains: CustomerDomains, rates: Rates) -> list[HTTPRouteHandler]:
     """Return the routes on /v1."""
 
     @post("/v1/validate", status_code=200, responses=documented(*_TESTED, 503), opt=REGISTRAR)
     async def validate(data: JSONBody[ValidateRequest]) -> ValidateReply:
+        rates.take(calling.get(), "preflights")
         found = await customer_domains.validate(
             data.registrar, data.domain, data.token, actor(), transfer=data.zone_transfer
         )
@@ -50,10 +54,12 @@ def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
 
     @post("/api/v1/registrar/{registrar:str}/validate", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_validate(registrar: FromPath[str], data: JSONBody[CompatValidateRequest]) -> ValidateReply:
+        shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
         return _validated(*await registrars.validate(registrar, data.domain, data.token))
 
     @post("/api/v1/registrar/{registrar:str}/set-ns", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_set_ns(registrar: FromPath[str], data: JSONBody[CompatSetNsRequest]) -> SetNsReply:
+        shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
         asked, changed = await registrars.set_nameservers(registrar, data.domain, data.token, data.nameservers)
         return SetNsReply(
             success=True,

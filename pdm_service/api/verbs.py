@@ -19,6 +19,7 @@ from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, T
 from pdm_service.api.access import ALLOCATE, CHECK, Checks, refuse_unknown
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
+from pdm_service.callers import Rates
 from pdm_service.callers.gate import calling
 from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress
 from pdm_service.model.allocation import Mode
@@ -37,7 +38,7 @@ _HELD = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503)
 _GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 
-def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell, checks: Checks, rates: Rates) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
 
     # The one route that is asked at every keystroke: it spares itself what the framework does for others.
@@ -67,12 +68,15 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks) -> list[HTTPRoute
     async def reserve(
         data: JSONBody[ReserveRequest], idempotency_key: IdempotencyKey = None, allocation_key: AllocationKey = None
     ) -> AllocationReply:
+        if data.mode != "pool":
+            rates.take(calling.get(), "claims")
         held = await _reserved(allocator, data, idempotency_key, allocation_key)
         return tell(held.allocation, held.token, held.warning)
 
     @post("/v1/renew", status_code=200, responses=documented(*_HELD), opt=ALLOCATE)
     async def renew(data: JSONBody[RenewRequest]) -> AllocationReply:
         fqdn = allocator.fqdn(data.fqdn, data.pool_domain, data.subdomain)
+        rates.take(calling.get(), "renewals")
         return tell(await allocator.renew(fqdn, data.reservation_token, data.ttl_seconds, actor()))
 
     @post("/v1/commit", status_code=200, responses=documented(*_HELD, late=AllocationReply), opt=ALLOCATE)

@@ -27,6 +27,13 @@ WRITE = (1.0, 4.0)
 """A change at the registrar: at least, even if COMMIT has passed, and at most."""
 TRANSFER = 3.0
 """To try a transfer of the old zone."""
+SCAN = 40.0
+"""To ask an old zone's nameservers, in the background beyond the survey that began it."""
+SCAN_QUERIES = 800
+SCAN_TRY = 1.5
+"""One question to one of them."""
+REGISTRY = 3.0
+"""To ask a registry when a domain was registered."""
 OBSERVE_SHARE = 0.6
 """Of a survey: the old zone is asked in what is left."""
 

@@ -15,6 +15,7 @@ from pdm_service.byo.imports import imported
 from pdm_service.byo.refusals import changed_meanwhile, refuse
 from pdm_service.byo.registrar_change import Order, RegistrarChanges
 from pdm_service.byo.survey import Prepared, Registered, Survey, Surveyor, registered_of
+from pdm_service.delegations import verdict
 from pdm_service.delegations.observe import servers
 from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Watch
@@ -65,11 +66,14 @@ class Flips:
         end = monotonic() + budgets.COMMIT
         survey, registered = await self._check(claim, order)
         rrsets = imported(survey.old, order.imports, self._surveyor.acme_issuers) if order.imports else ()
-        await self._claims.prove([claim.id], Proof.REGISTRAR)
-        wish = msgspec.structs.replace(wish, imports=rrsets)
+        await self._claims.prove([claim.id], Proof.REGISTRAR, order.actor)
+        wish = msgspec.structs.replace(wish, imports=rrsets, acknowledged=order.acknowledged)
         if await self._claims.wish(claim.id, wish, order.actor) is None:
             raise NotFound("the reservation has expired; reserve the domain again")
-        if (held := await self._claims.adopt(claim.id, order.actor)) is None:
+        outdated = verdict.outdated(survey.observed.report, survey.observed.memory)
+        if (held := await self._claims.adopt(claim.id, order.actor, outdated)) is None:
+            if waiting := await self._claims.find(claim.fqdn, claim.credentials.token_digest, None):
+                return waiting  # for what lies below it to be gone
             held = await self._outcomes.now(claim)  # another request has adopted it meanwhile
         return await self._flip(held, survey, registered, order, end)
 

@@ -6,23 +6,30 @@ were hurt by losing: mail, web, verifications, delegations. A name of its own ki
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import dns.flags
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import msgspec
 from dns.message import Message
 
 from pdm_service import names
+from pdm_service.delegations.prober import OutOfBudget
 from pdm_service.dns_client import NoAnswer
-from pdm_service.model.observation import OldZone
+from pdm_service.model.observation import OldZone, Unseen, mail_questions
 from pdm_service.model.records import RRset
 
-Ask = Callable[[str, str, str], Awaitable[Message]]
-"""Asks an address for a name and a type; raises NoAnswer."""
+Question = tuple[str, str]
+"""A name, and a type."""
 
-_AT_ONCE = 16
+_AT_ONCE = 32
+_LOSSY = 2
+"""Lost answers after which a server is asked by TCP first."""
+_DEAD = 3
+"""Lost answers after which one that has never answered is left alone."""
 _APEX = ("SOA", "NS", "A", "AAAA", "MX", "TXT", "CAA", "HTTPS", "SRV")
 _HOSTS = (
     "www", "mail", "webmail", "smtp", "imap", "pop", "ftp", "api", "app", "blog", "shop", "dev", "test", "staging",
@@ -39,7 +46,15 @@ _SERVICES = (
 _TAKEN = {"A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV", "NS", "HTTPS", "SOA"}
 
 
-def questions(domain: str) -> list[tuple[str, str]]:
+class Ask(Protocol):
+    """The way to the nameservers."""
+
+    async def __call__(self, address: str, name: str, rtype: str, *, tcp: bool) -> Message:
+        """Return an address's answer; raises NoAnswer, and OutOfBudget once nothing more is asked."""
+        ...
+
+
+def questions(domain: str) -> list[Question]:
     """Return the names and types that are asked for; an address question also finds a CNAME and a delegation."""
     found = [(domain, rtype) for rtype in _APEX]
     found += [(f"{label}.{domain}", rtype) for label in _HOSTS for rtype in ("A", "AAAA")]
@@ -49,43 +64,119 @@ def questions(domain: str) -> list[tuple[str, str]]:
     return found + [(f"{label}.{domain}", "SRV") for label in _SERVICES]
 
 
-async def scan(domain: str, addresses: Sequence[str], ask: Ask) -> OldZone:
-    """Return what was found of a zone at these addresses; never raises for what they do."""
-    stranger = f"x{secrets.token_hex(8)}.{domain}"
-    asked = [*questions(domain), (stranger, "A"), (stranger, "TXT")]
-    slots = asyncio.Semaphore(_AT_ONCE)
-    dead: set[str] = set()
+class Scan:
+    """What is asked of a zone, and what has been answered so far. No answer is not "there is nothing"."""
 
-    async def answer(number: int, name: str, rtype: str) -> Message | None:
-        async with slots:
-            for turn in range(len(addresses)):
-                address = addresses[(number + turn) % len(addresses)]
-                if address in dead:
-                    continue
-                try:
-                    reply = await ask(address, name, rtype)
-                except NoAnswer:
-                    dead.add(address)
-                    continue
-                if reply.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                    return reply
-        return None
+    def __init__(self, domain: str, versions: Sequence[Sequence[str]], ask: Ask) -> None:
+        """`versions` are addresses of nameservers, those together that have the same version of the zone."""
+        self._domain = domain
+        self._versions = [[_Server(address, ask) for address in addresses] for addresses in versions]
+        self._stranger = f"x{secrets.token_hex(8)}.{domain}"
+        asked = [*mail_questions(domain), *questions(domain), (self._stranger, "A"), (self._stranger, "TXT")]
+        self._replies: dict[Question, list[Message]] = {}
+        self._tries: dict[Question, list[str]] = {question: [] for question in asked}
+        """Why a question has no answer; nothing: it was not asked yet."""
 
-    replies = await asyncio.gather(*(answer(number, *question) for number, question in enumerate(asked)))
-    found: dict[tuple[str, str], RRset] = {}
-    for reply in replies:
-        for rrset in _rrsets(reply, domain) if reply else ():
-            found.setdefault((rrset.name, rrset.type), rrset)
-    wildcard = [rrset for (name, _), rrset in found.items() if name == f"{stranger}."]
-    return OldZone(
-        domain=domain,
-        asked=tuple(sorted(set(addresses) - dead)),
-        rrsets=tuple(
-            sorted(_without_wildcard(found, wildcard, stranger, domain), key=lambda one: (one.name, one.type))
-        ),
-        wildcard=bool(wildcard),
-        complete=all(reply is not None for reply in replies),
-    )
+    async def run(self) -> None:
+        """Ask everything; ends when all is answered, or nothing is left to ask with. Never raises for servers."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(number: int, question: Question) -> None:
+            async with slots:
+                found = [await self._of_version(number, question, servers) for servers in self._versions]
+                if found and all(found):
+                    self._replies[question] = [reply for replies in found for reply in replies]
+
+        await asyncio.gather(*(ask(number, question) for number, question in enumerate(self._tries)))
+
+    async def _of_version(self, number: int, question: Question, servers: list["_Server"]) -> list[Message]:
+        """Return the answers of the servers with one version of the zone: of one of them, about mail of all."""
+        found: list[Message] = []
+        for turn in range(len(servers)):
+            server = servers[(number + turn) % len(servers)]
+            if server.dead or (found and question not in mail_questions(self._domain)):
+                continue
+            reply = await server.reply(*question)
+            if isinstance(reply, Message):
+                found.append(reply)
+            else:
+                self._tries[question].append(f"{server.address}: {reply}")
+        return found
+
+    def zone(self) -> OldZone:
+        """Return what was found so far."""
+        found: dict[tuple[str, str], RRset] = {}
+        for replies in self._replies.values():
+            for rrset in (one for reply in replies for one in _rrsets(reply, self._domain)):
+                known = found.get((rrset.name, rrset.type))
+                found[rrset.name, rrset.type] = _joined(known, rrset) if known else rrset
+        wildcard = [rrset for (name, _), rrset in found.items() if name == f"{self._stranger}."]
+        kept = _without_wildcard(found, wildcard, self._stranger, self._domain)
+        return OldZone(
+            domain=self._domain,
+            asked=tuple(sorted(one.address for servers in self._versions for one in servers if one.answers)),
+            rrsets=tuple(sorted(kept, key=lambda one: (one.name, one.type))),
+            wildcard=bool(wildcard),
+            unanswered=tuple(
+                Unseen(name=f"{name}.", type=rtype, tries=tuple(tries))
+                for (name, rtype), tries in self._tries.items()
+                if (name, rtype) not in self._replies
+            ),
+        )
+
+
+class _Server:
+    """One address, and how it has answered."""
+
+    def __init__(self, address: str, ask: Ask) -> None:
+        self.address = address
+        self._ask = ask
+        self.answers = 0
+        self._lost = 0
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has never answered; one lost answer tells nothing."""
+        return not self.answers and self._lost >= _DEAD
+
+    async def reply(self, name: str, rtype: str) -> Message | str:
+        """Return its answer to a question, or why there is none.
+
+        What is lost by UDP is asked for by TCP, which no rate limit of answers holds back; once several were lost, TCP
+        is tried first.
+        """
+        why = ""
+        for tcp in (True, False) if self.answers and self._lost >= _LOSSY else (False, True):
+            try:
+                reply = await self._ask(self.address, name, rtype, tcp=tcp)
+            except OutOfBudget as failure:
+                return str(failure)
+            except NoAnswer as failure:
+                self._lost += not tcp
+                why = str(failure)
+            else:
+                self.answers += 1
+                return reply if _says(reply, name) else _what(reply)
+        return why
+
+
+def _says(reply: Message, name: str) -> bool:
+    """Return whether a reply says what stands at a name, or that nothing does."""
+    if reply.flags & dns.flags.AA:
+        return reply.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
+    cuts = [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
+    below = any(names.covers(one.name.to_text().lower(), f"{name}.") for one in cuts)
+    return reply.rcode() == dns.rcode.NOERROR and (bool(reply.answer) or below)
+
+
+def _what(reply: Message) -> str:
+    rcode = reply.rcode()
+    return "not authoritative" if rcode in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN} else dns.rcode.to_text(rcode)
+
+
+def _joined(one: RRset, other: RRset) -> RRset:
+    """Return what two versions of a zone have of one RRset: what either has would be lost."""
+    return msgspec.structs.replace(one, contents=tuple(sorted({*one.contents, *other.contents})))
 
 
 def _without_wildcard(
@@ -104,7 +195,7 @@ def _rrsets(reply: Message, domain: str) -> list[RRset]:
     """Return what an answer holds of the zone: its answer, and a delegation below the apex."""
     section = list(reply.answer)
     if not reply.flags & dns.flags.AA:
-        section = [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
+        section += [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
     found = [_old(rrset) for rrset in section if dns.rdatatype.to_text(rrset.rdtype) in _TAKEN]
     below = [one for one in found if names.covers(f"{domain}.", one.name)]
     return [one for one in below if one.type != "NS" or reply.flags & dns.flags.AA or one.name != f"{domain}."]

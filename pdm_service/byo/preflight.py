@@ -4,6 +4,7 @@
 to be fixed first; a caller may go on over an `acknowledge` by naming its code; the rest is information.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 
@@ -12,7 +13,7 @@ from msgspec import Struct
 from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
 from pdm_service import names
 from pdm_service.findings import Finding
-from pdm_service.model.observation import Observation, OldZone, ParentView, Registry, ServerView
+from pdm_service.model.observation import Observation, OldZone, ParentView, Registry, ServerView, Unseen, mail_questions
 from pdm_service.model.records import RRset
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
 
@@ -40,7 +41,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     registry: Registry | None
     """None: the registry could not be asked."""
     held_by: str | None
-    """A name at, above or below the domain that somebody else holds."""
+    """A name at or above the domain that somebody else holds."""
+    below: tuple[str, ...]
+    """Names below the domain that are held here."""
     proven: bool
     """Whether a TXT record has shown that the domain is the caller's."""
     ours: bool
@@ -138,9 +141,23 @@ def _claimed(facts: Facts) -> Iterable[Finding]:
     if facts.held_by:
         yield _block(
             "BYO-CLAIMED",
-            f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above or below it'}",
+            f"somebody else holds {'it' if facts.held_by == facts.domain else 'a name above it'}",
             "ask its holder to release it, or choose another domain",
         )
+
+
+def _below(facts: Facts) -> Iterable[Finding]:
+    if not facts.below:
+        return
+    # Only whoever has shown that the domain is theirs is told which.
+    which = ", ".join(facts.below) if facts.flips or facts.proven else "a name"
+    yield below_held(f"{which} below {facts.domain} is held here")
+
+
+def below_held(seen: str) -> Finding:
+    """Return the finding about names below a domain that others hold: whoever proves the upper one decides."""
+    remedy = "ask the holder to release it; to acknowledge this ends it, and takes it out of DNS first"
+    return Finding(code="BYO-BELOW", severity="acknowledge", seen=seen, remedy=remedy)
 
 
 def _lame_claim(facts: Facts) -> Iterable[Finding]:
@@ -238,6 +255,37 @@ def _cds(facts: Facts) -> Iterable[Finding]:
 
 
 # --- what would be lost -------------------------------------------------------------------------------
+
+
+def _unseen(facts: Facts) -> Iterable[Finding]:
+    """Yield what was not answered: it may be there, and no mail is lost because a server was slow."""
+    if facts.old is None or not facts.old.unanswered:
+        return
+    unseen = facts.old.unanswered
+    remedy = (
+        "try again shortly; what stays unanswered, its provider has to mend, or the customer changes the nameservers"
+    )
+    if not facts.old.asked:
+        yield _block(
+            "BYO-OLD-UNSEEN", "none of the current nameservers answers: what the zone has is not known", remedy
+        )
+        return
+    counts = Counter(map(_kind, unseen))
+    kinds = ", ".join(f"{count} about {kind}" for kind, count in sorted(counts.items()))
+    waiting = sum(not one.tries for one in unseen)
+    still = f"; {waiting} of them are still being asked" if waiting else ""
+    seen = f"{len(unseen)} questions about the current zone have no answer yet ({kinds}){still}"
+    if mail := [one for one in unseen if (one.name.removesuffix("."), one.type) in mail_questions(facts.domain)]:
+        yield _block("BYO-OLD-UNSEEN", f"{seen}, {_listed(mail)} among them: mail may depend on it", remedy)
+    else:
+        yield _acknowledge("BYO-OLD-UNSEEN", seen, remedy)
+
+
+def _kind(one: Unseen) -> str:
+    if one.type == "MX" or one.name.partition(".")[0] in _MAIL_LABELS or "._domainkey." in one.name:
+        return "mail"
+    return {"TXT": "texts", "SRV": "services"}.get(one.type, "addresses")
+
 
 _IMPORT = "list them in the commit's `import`, or acknowledge that they will be gone"
 _MAIL_LABELS = ("_dmarc", "autodiscover", "autoconfig", "_mta-sts", "mta-sts")
@@ -386,12 +434,12 @@ def _noop(facts: Facts) -> Iterable[Finding]:
 
 
 _CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
-    _name, _not_apex, _claimed, _lame_claim, _unregistered, _hold, _lock, _parent_split, _ds, _ds_recent, _cds,
-    _mail, _web, _delegated, _texts, _caa, _ttl, _transfer, _number, _our_servers, _our_zone, _scope, _noop,
+    _name, _not_apex, _claimed, _below, _lame_claim, _unregistered, _hold, _lock, _parent_split, _ds, _ds_recent, _cds,
+    _unseen, _mail, _web, _delegated, _texts, _caa, _ttl, _transfer, _number, _our_servers, _our_zone, _scope, _noop,
 )  # fmt: skip
 
 
-def _listed(rrsets: Iterable[RRset]) -> str:
+def _listed(rrsets: Iterable[RRset | Unseen]) -> str:
     found = [f"{one.name.removesuffix('.')} {one.type}" for one in rrsets]
     return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
 

@@ -5,6 +5,7 @@ nothing here raises for what servers do.
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from urllib.parse import quote, urljoin, urlsplit
@@ -101,10 +102,19 @@ async def _body(reply: httpx.Response) -> bytes | None:
 
 
 def _registry(domain: _Domain) -> Registry:
-    expires = next((event.date for event in domain.events if event.action.lower() == "expiration"), "")
-    try:
-        expires_at = datetime.fromisoformat(expires)
-    except ValueError:
-        return Registry(statuses=tuple(status.lower() for status in domain.status))
-    aware = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
-    return Registry(statuses=tuple(status.lower() for status in domain.status), expires_at=aware)
+    return Registry(
+        statuses=tuple(status.lower() for status in domain.status),
+        expires_at=_latest(domain.events, "expiration"),
+        registered_at=_latest(domain.events, "registration", "reregistration"),
+    )
+
+
+def _latest(events: list[_Event], *actions: str) -> datetime | None:
+    """Return the last moment of events of these kinds (RFC 9083 section 10.2.3); what is no time does not count."""
+    found = []
+    for event in events:
+        if event.action.lower() in actions:
+            with suppress(ValueError):
+                moment = datetime.fromisoformat(event.date)
+                found.append(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return max(found, default=None)

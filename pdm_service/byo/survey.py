@@ -1,20 +1,21 @@
 """The survey of a customer's domain: all that the pre-flight judges, collected at once."""
 
 import asyncio
+from datetime import datetime
 from time import monotonic
 
 import msgspec
-from dns.message import Message
 
-from adapters.base import Validation
+from adapters.base import Validation, registrable
 from pdm_service import dns_client
-from pdm_service.byo import budgets, old_zone, preflight
+from pdm_service.byo import budgets, preflight
 from pdm_service.byo.rdap import Rdap
-from pdm_service.delegations.prober import Prober, Round
+from pdm_service.byo.scans import Scans
+from pdm_service.delegations import verdict
+from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Observed, Watch
-from pdm_service.dns_client import NoAnswer
 from pdm_service.findings import Finding
-from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
+from pdm_service.model.allocation import Allocation, Claim, Mode, Proof, State
 from pdm_service.model.observation import OldZone, Registry, ServerView
 from pdm_service.model.records import Nameserver
 from pdm_service.store.claims import Claims
@@ -65,13 +66,18 @@ class Surveyor:
     ) -> None:
         """Not `enabled`: there is no way into the DNS, so that nothing can be found out."""
         self._watch = watch
-        self._prober = prober
+        self._scans = Scans(prober)
         self._rdap = rdap
         self._claims = claims
         self._pool_domains = pool_domains
         self._nameservers = tuple(sorted(nameservers))
         self.acme_issuers = acme_issuers
         self.enabled = enabled
+
+    async def registered_at(self, domain: str) -> datetime | None:
+        """Return when a domain, or the one that it lies below, was registered, as its registry says."""
+        found = await self._rdap.lookup(registrable(domain) or domain, budgets.REGISTRY)
+        return found.registered_at if found else None
 
     async def survey(self, domain: str, seconds: float, *, transfer: bool = False) -> Survey:
         """Collect what DNS and the registry say of a domain, within `seconds`.
@@ -82,18 +88,17 @@ class Surveyor:
         registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))
         try:
             observed = await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
-            round_ = self._prober.round(max(0.1, until - monotonic()))
-            servers = await self._old_servers(observed, round_)
-            old = await old_zone.scan(domain, tuple(servers), _asking(round_, servers)) if servers else None
+            scan = await self._scans.of(observed.observation)
+            old = await scan.wait(max(0.1, until - monotonic())) if scan else None
+            servers = scan.servers if scan else {}
             transferable = await self._transferable(domain, servers) if transfer else None
             return Survey(observed=observed, old=old, registry=await registry, transferable=transferable)
         finally:
             registry.cancel()
 
-    async def _old_servers(self, observed: Observed, round_: Round) -> dict[str, Nameserver]:
-        serving = {(view.name, view.address) for view in observed.observation.others if view.state == "serving"}
-        hosts = await asyncio.gather(*(round_.host(name) for name in {name for name, _ in serving}))
-        return {one.address: one for host in hosts for one in host.addresses if (one.name, one.address) in serving}
+    async def close(self) -> None:
+        """Call off what goes on beyond its requests."""
+        await self._scans.close()
 
     async def _transferable(self, domain: str, servers: dict[str, Nameserver]) -> bool:
         asked = [dns_client.transfers(domain, one, budgets.TRANSFER) for one in servers.values()]
@@ -112,6 +117,10 @@ class Surveyor:
         """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
         memory = survey.observed.memory
         ds_there = bool(survey.observed.report.ds)
+        token_digest = held.credentials.token_digest if held else None
+        outdated = verdict.outdated(survey.observed.report, memory)
+        if isinstance(held, Claim) and held.registered_at:
+            outdated = max(outdated or held.registered_at, held.registered_at)
         return preflight.judge(
             preflight.Facts(
                 domain=domain,
@@ -122,7 +131,8 @@ class Surveyor:
                 observation=survey.observed.observation,
                 old=survey.old,
                 registry=survey.registry,
-                held_by=await self._claims.held_by_others(domain, held.credentials.token_digest if held else None),
+                held_by=await self._claims.held_by_others(domain, token_digest, outdated),
+                below=tuple(one.fqdn for one in await self._claims.below(domain) if one.state is State.ACTIVE),
                 proven=held is not None and held.proof is Proof.TXT,
                 ours=held is not None and not isinstance(held, Claim) and held.mode is not Mode.POOL,
                 ds_gone_at=None if ds_there else memory.ds_seen_at,
@@ -138,15 +148,6 @@ class Surveyor:
                 acme_issuers=self.acme_issuers,
             )
         )
-
-
-def _asking(round_: Round, servers: dict[str, Nameserver]) -> old_zone.Ask:
-    async def ask(address: str, name: str, rtype: str) -> Message:
-        if address not in servers:
-            raise NoAnswer(f"{address} is not one of the zone's nameservers")
-        return await round_.ask(servers[address], name, rtype, again=False)
-
-    return ask
 
 
 def registered_of(found: Validation) -> Registered:

@@ -1,7 +1,8 @@
 """Who calls, and what they may do.
 
 `gate` lets requests in by their credential; `clients` who there is, `actor` who acts and how much they may have,
-`token_review` whose a Kubernetes token is, `buckets` how often, and what counts as one sender.
+`token_review` whose a Kubernetes token is, `buckets` how often, and what counts as one sender, `rates` how often a
+client may have others asked.
 """
 
 from pdm_service.callers.actor import BYO, Actor, Quotas
@@ -17,6 +18,7 @@ from pdm_service.callers.clients import (
     expired,
     read,
 )
+from pdm_service.callers.rates import Limits, Rates
 
 __all__ = [
     "ANONYMOUS",
@@ -28,7 +30,9 @@ __all__ = [
     "Actor",
     "Client",
     "Clients",
+    "Limits",
     "Quotas",
+    "Rates",
     "Scope",
     "expired",
     "read",

@@ -47,9 +47,10 @@ def parent_view(view: ParentView, reply: Message, parent: str, domain: str) -> P
     if reply.rcode() != dns.rcode.NOERROR:
         return msgspec.structs.replace(view, state="failed", error=dns.rcode.to_text(reply.rcode()))
     answered, referred = rrsets(reply.answer, domain, "NS"), rrsets(reply.authority, domain, "NS")
-    if (answered and authoritative) or (referred and not authoritative and not reply.answer):
-        found = answered if authoritative else referred
-        state: ParentState = "answer" if authoritative else "referral"
+    # Some servers set AA in referrals as well; what refers to the domain itself does so all the same.
+    if (answered and authoritative) or (referred and not reply.answer):
+        found = answered or referred
+        state: ParentState = "answer" if answered else "referral"
         return msgspec.structs.replace(view, state=state, nameservers=hosts(found), ns_ttl=found[0].ttl)
     if authoritative:
         return msgspec.structs.replace(view, state="nodata")
@@ -78,7 +79,7 @@ def zone_in(reply: Message, zone: Zone, name: str) -> Zone | None:
         raise Missing(zone)
     if reply.rcode() != dns.rcode.NOERROR:
         raise NoAnswer(f"a nameserver of {zone.name or 'the root'} answers {dns.rcode.to_text(reply.rcode())}")
-    found = rrsets(reply.answer if authoritative else reply.authority, name, "NS")
+    found = (rrsets(reply.answer, name, "NS") if authoritative else []) or rrsets(reply.authority, name, "NS")
     if found:
         return Zone(name, hosts(found), _glue(reply), found[0].ttl)
     if authoritative:

@@ -4,6 +4,7 @@ Only collects; what it means is decided in `delegation`. Nothing here raises for
 """
 
 import asyncio
+import secrets
 from collections.abc import Iterable
 from datetime import datetime
 from time import monotonic
@@ -43,11 +44,12 @@ async def observe(round_: Round, domain: str, wanted: tuple[str, ...], now: date
     )
 
 
-async def texts(round_: Round, seen: Observation, name: str) -> frozenset[str]:
-    """Return the TXT that all authoritative servers of the time have at a name; none where nobody answers.
+async def texts(round_: Round, seen: Observation, name: str) -> frozenset[str] | None:
+    """Return the TXT that all authoritative servers of the time have at a name; None where nobody answers.
 
     Those are the nameservers that the parent names, or the parent's own where it names none. The platform's
-    are not asked: what they would say is ours to say.
+    are not asked: what they would say is ours to say. What stands at every name, by a wildcard (RFC 4592), does not
+    stand at this one.
     """
     named = {view.name for view in seen.others}
     asked: list[ServerView | ParentView] = [view for view in seen.others if view.state == "serving"]
@@ -55,11 +57,18 @@ async def texts(round_: Round, seen: Observation, name: str) -> frozenset[str]:
         asked = [view for view in seen.parents if view.state in {"nodata", "nxdomain"}]
     answers = await asyncio.gather(*(_texts(round_, view, name) for view in asked))
     heard = [found for found in answers if found is not None]
-    return frozenset.intersection(*heard) if heard else frozenset()
+    return frozenset.intersection(*heard) if heard else None
 
 
 async def _texts(round_: Round, view: ServerView | ParentView, name: str) -> frozenset[str] | None:
     server = Nameserver(view.name, view.address, round_.port_of(view.name, view.address))
+    if not (found := await _at(round_, server, name)):
+        return found
+    everywhere = await _at(round_, server, f"{secrets.token_hex(8)}.{name}")
+    return None if everywhere is None else found - everywhere
+
+
+async def _at(round_: Round, server: Nameserver, name: str) -> frozenset[str] | None:
     reply = await round_.reply(server, name, "TXT")
     if isinstance(reply, NoAnswer) or not reply.flags & dns.flags.AA:
         return None

@@ -4,12 +4,13 @@ A resolver would answer from its cache, and with the child's NS RRset instead of
 Questions carry no RD. `Prober` has the way out and its limits, `Round` the questions of one observation.
 
 Limits hold whatever a customer's nameservers do: 200 questions and 10 s a round, 200 questions of all rounds at
-the same time, 8 at one address, and none at an address that is not public.
+the same time, 24 at one address, of which each tenant and domain has a fair share (`shares`), and none at an address
+that is not public.
 """
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from time import monotonic
 from typing import TypeVar
@@ -26,15 +27,17 @@ from pdm_service.delegations import budgets
 from pdm_service.delegations.answers import Missing, Zone, rrsets, zone_in
 from pdm_service.dns_client import NoAnswer, Truncated
 from pdm_service.model.records import Nameserver
+from pdm_service.shares import Shares
 
 T = TypeVar("T")
 
 ROUND_QUERIES = 200
-_AT_ONCE, _AT_ONE_ADDRESS = 200, 8
+_AT_ONCE, _AT_ONE_ADDRESS = 200, 24
 MAX_SERVERS, MAX_ADDRESSES = 13, 4
 _MAX_DEPTH = 4
 """How many names of nameservers may hang on one another."""
 _REMEMBERED_SECONDS = 600.0
+_NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
 _IPV6_PROBE = ("2001:500:2::c", 53)
 
 
@@ -68,13 +71,13 @@ class Prober:
         for server in (*addresses, *hints):
             self._configured[server.name] = (*self.known(server.name), server)
         self._trusted = {server.address for server in (*addresses, *hints)}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Shares(_AT_ONCE)
+        self._lanes: WeakValueDictionary[str, Shares] = WeakValueDictionary()
         self._zones: dict[str, tuple[float, Zone]] = {}
 
-    def round(self, seconds: float = budgets.ROUND) -> "Round":
-        """Begin a round of questions, which ends after `seconds` whatever happens."""
-        return Round(self, seconds)
+    def round(self, seconds: float = budgets.ROUND, most: int = ROUND_QUERIES) -> "Round":
+        """Begin a round of `most` questions, which ends after `seconds` whatever happens."""
+        return Round(self, seconds, most)
 
     def known(self, host: str) -> tuple[Nameserver, ...]:
         """Return the addresses of a name as configured."""
@@ -96,10 +99,10 @@ class Prober:
 
     async def exchange(self, query: Message, server: Nameserver, seconds: float, *, tcp: bool) -> Message:
         """Send one question once; raises NoAnswer, and Truncated for a cut answer by UDP."""
-        lane = self._lanes.get(server.address) or asyncio.Semaphore(_AT_ONE_ADDRESS)
+        lane = self._lanes.get(server.address) or Shares(_AT_ONE_ADDRESS)
         self._lanes[server.address] = lane
         try:
-            async with asyncio.timeout(seconds), lane, self._slots:
+            async with asyncio.timeout(seconds), lane.turn(), self._turns.turn():
                 return await dns_client.exchange(query, server, seconds, tcp=tcp)
         except TimeoutError as error:
             raise NoAnswer(f"{server.address} does not answer") from error
@@ -108,28 +111,45 @@ class Prober:
 class Round:
     """One round: the questions that are left, what was found on the way, and nothing older."""
 
-    def __init__(self, prober: Prober, seconds: float) -> None:
+    def __init__(self, prober: Prober, seconds: float, most: int) -> None:
+        """End after `seconds`, or `most` questions."""
         self._prober = prober
         self._until = monotonic() + seconds
+        self._most = most
         self._hosts: dict[str, asyncio.Task[Host]] = {}
+        self._without_edns: set[str] = set()
         self.queries = 0
 
     # --- questions -------------------------------------------------------------------------------
 
     async def ask(
-        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, tcp: bool = False, again: bool = True
-    ) -> Message:
-        """Ask one server one question; a truncated answer is asked for again by TCP. Raises NoAnswer."""
+        self, server: Nameserver, name: str, rtype: str, *, edns: bool = True, dnssec: bool = True, tcp: bool = False,
+        tries: Sequence[float] = budgets.TRY,
+    ) -> Message:  # fmt: skip
+        """Ask one server one question, for each of `tries` seconds; a truncated answer is asked for again by TCP.
+
+        A server that does not understand EDNS is asked without from then on (RFC 6891 section 7). Raises NoAnswer.
+        """
         if not self._prober.may_contact(server.address):
             raise NoAnswer(f"{server.address} is not a public address")
-        text = f"{name}." if name else "."
-        query = dns_client.question(text, rtype, edns=edns, dnssec=edns)
-        tries = budgets.TRY if again and not tcp else budgets.TRY[:1]
+        edns = edns and server.address not in self._without_edns
+        reply = await self._ask(server, name, rtype, edns=edns, dnssec=edns and dnssec, tcp=tcp, tries=tries)
+        if edns and reply.rcode() in _NO_EDNS:
+            reply = await self._ask(server, name, rtype, edns=False, dnssec=False, tcp=tcp, tries=tries)
+            if reply.rcode() not in _NO_EDNS:
+                self._without_edns.add(server.address)
+        return reply
+
+    async def _ask(
+        self, server: Nameserver, name: str, rtype: str, *, edns: bool, dnssec: bool, tcp: bool, tries: Sequence[float]
+    ) -> Message:  # fmt: skip
+        query = dns_client.question(f"{name}." if name else ".", rtype, edns=edns, dnssec=dnssec)
+        tries = tries[:1] if tcp else tries
         for number, seconds in enumerate(tries, 1):
             try:
                 return await self._prober.exchange(query, server, self._spend(seconds), tcp=tcp)
             except Truncated:
-                return await self._prober.exchange(query, server, self._spend(budgets.TRY[0]), tcp=True)
+                return await self._prober.exchange(query, server, self._spend(tries[0]), tcp=True)
             except OutOfBudget:
                 raise
             except NoAnswer:
@@ -140,7 +160,7 @@ class Round:
     def _spend(self, seconds: float) -> float:
         """Count a question; return the time that it may take."""
         left = self._until - monotonic()
-        if left <= 0 or self.queries >= ROUND_QUERIES:
+        if left <= 0 or self.queries >= self._most:
             raise OutOfBudget("the round's budget is used up")
         self.queries += 1
         return min(seconds, left)
@@ -157,7 +177,7 @@ class Round:
     @property
     def exhausted(self) -> bool:
         """Whether time or questions are used up."""
-        return self.queries >= ROUND_QUERIES or monotonic() >= self._until
+        return self.queries >= self._most or monotonic() >= self._until
 
     def may_contact(self, address: str) -> bool:
         """Return whether an address may be asked."""
@@ -191,7 +211,7 @@ class Round:
             return remembered
 
         async def referred(server: Nameserver) -> Zone | None:
-            return zone_in(await self.ask(server, name, "NS", again=False), zone, name)
+            return zone_in(await self.ask(server, name, "NS", tries=budgets.TRY[:1]), zone, name)
 
         found = await self._first(await self._addresses(zone, depth), referred)
         if found is not None:
@@ -271,7 +291,7 @@ class Round:
 
     def _question(self, name: str, rtype: str) -> Callable[[Nameserver], Awaitable[Message]]:
         async def question(server: Nameserver) -> Message:
-            reply = await self.ask(server, name, rtype, again=False)
+            reply = await self.ask(server, name, rtype, tries=budgets.TRY[:1])
             if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
                 raise NoAnswer(f"{server.address} answers {dns.rcode.to_text(reply.rcode())}")
             return reply

@@ -257,6 +257,17 @@ def secure_from(memory: Memory) -> datetime | None:
     return memory.converged_by + min(timedelta(seconds=memory.parent_ttl), MAX_TTL)
 
 
+def outdated(report: Report, memory: Memory) -> datetime | None:
+    """Return the moment before which a holder's proof counts no more against a strong one of now; None: it counts.
+
+    The delegation has left since then, or in 28 days has not come.
+    """
+    if report.points_here or not any(view.usable for view in report.parents):
+        return None
+    never_came = report.checked_at - _STALLED
+    return max(memory.left_at or never_came, never_came)
+
+
 # --- the next observation ------------------------------------------------------------------------------------
 
 

@@ -7,20 +7,21 @@ middle, the next one comes to the same.
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import uniform
 from time import monotonic
 
 import msgspec
 
-from pdm_service import deadline
-from pdm_service.callers import Actor
+from pdm_service import deadline, shares
 from pdm_service.delegations import budgets, verdict
 from pdm_service.delegations.observe import observe, texts
 from pdm_service.delegations.prober import Prober, Round
-from pdm_service.errors import Conflict, OverlapsAllocation, StoreUnavailable
-from pdm_service.model.allocation import CHALLENGE_LABEL, Proof
+from pdm_service.delegations.proofs import Proofs, Seen
+from pdm_service.errors import StoreUnavailable
+from pdm_service.model.allocation import CHALLENGE_LABEL
 from pdm_service.model.observation import Known, Memory, Observation, Report
 from pdm_service.store.claims import Claims
 from pdm_service.store.registrar_changes import Changes, Kind
@@ -32,9 +33,8 @@ from pdm_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 24
-"""Rounds under way in this process; each may wait for slow servers for seconds."""
-_ACTOR = Actor("watch", everything=True)
+_AT_ONCE, _OF_A_TENANT = 24, 12
+"""Rounds under way in this process; each may wait for slow servers for seconds. A tenant has half of them at most."""
 _FRESH = 2
 """A caller may ask for a fresh observation every so many first pauses."""
 
@@ -66,6 +66,7 @@ class Watch:
         """`first` is the pause between the first observations; `ds_registrars` take a DS by their API."""
         self._watches = watches
         self._claims = claims
+        self._proofs = Proofs(claims, signals.work.set)
         self._changes = changes
         self._prober = prober
         self._wanted = tuple(sorted(nameservers))
@@ -73,7 +74,7 @@ class Watch:
         self._first = first
         self._ds_registrars = ds_registrars
         self._metrics = metrics
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
         self._wake = asyncio.Event()
         self._more = False
 
@@ -82,12 +83,12 @@ class Watch:
     async def turn(self) -> None:
         """Begin to observe what is due, and wait until there may be more; raises StoreUnavailable."""
         self._wake.clear()
-        free = _AT_ONCE - len(self._running)
-        leases = await self._watches.lease(free)
-        self._more = len(leases) == free
+        free, busy = _AT_ONCE - len(self._running), Counter(self._running.values())
+        leases = await self._watches.lease(free, _OF_A_TENANT, busy)
+        self._more = bool(leases)
         for lease in leases:
             task = asyncio.create_task(self._observe_due(lease))
-            self._running.add(task)
+            self._running[task] = lease.row.whose
             task.add_done_callback(self._ended)
         await until(self._wake, min(self._first.total_seconds() / 3, 5.0) * uniform(0.8, 1.2))
 
@@ -98,11 +99,12 @@ class Watch:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         if self._more:
             self._wake.set()  # a place is free, and somebody may be waiting for it
 
     async def _observe_due(self, lease: Lease[Watched]) -> None:
+        shares.begin(lease.row.whose, lease.name, waits=False)
         try:
             await self._observe(lease, budgets.ROUND)
         except StoreUnavailable:
@@ -157,6 +159,11 @@ class Watch:
         report, memory = verdict.judge(observation, self._wanted, memory)
         return Observed(observation=observation, report=report, memory=memory)
 
+    async def outdated(self, fqdn: str) -> datetime | None:
+        """Return the moment before which a holder's proof of a domain counts no more, as observed last."""
+        known = await self._watches.known(fqdn)
+        return verdict.outdated(known.report, known.memory) if known else None
+
     async def hurry(self, fqdn: str) -> None:
         """Have a domain observed now, in the background."""
         await self._watches.hurry(fqdn)
@@ -172,7 +179,8 @@ class Watch:
             report, memory = verdict.judge(observation, self._wanted, before)
             self._metrics.looked(report.phase, observation.queries)
             again = verdict.pause(memory, lease.row.at, self._first) * uniform(0.9, 1.1)
-            await self._conclude(lease, round_, observation, report, memory)
+            if await self._conclude(lease, round_, observation, report, memory):
+                again = min(again, self._first)
             if await self._watches.record(lease, report, memory, again) and memory.phase != before.phase:
                 await self._watches.note(lease.name, before.phase, memory.phase)
                 fields = {"fqdn": lease.name, "before": before.phase, "phase": memory.phase, "dnssec": report.dnssec}
@@ -189,8 +197,8 @@ class Watch:
 
     async def _conclude(
         self, lease: Lease[Watched], round_: Round, seen: Observation, report: Report, memory: Memory
-    ) -> None:
-        """Act on what was seen."""
+    ) -> bool:
+        """Act on what was seen; return whether a proven claim waits for more."""
         fqdn = lease.name
         elsewhere = memory.elsewhere_at == lease.row.at
         delegated = report.parents_ok > 0 and not report.extra and not report.missing
@@ -203,28 +211,17 @@ class Watch:
             "ds-removal": report.dnssec == "insecure",
         }
         await self._changes.settle_by_dns(fqdn, [kind for kind, is_shown in shown.items() if is_shown])
-        await self._prove(lease, round_, seen, delegated=delegated)
+        waits = await self._proofs.conclude(
+            fqdn,
+            Seen(
+                at=lease.row.at,
+                texts=lambda: texts(round_, seen, f"{CHALLENGE_LABEL}.{fqdn}"),
+                delegated=delegated,
+                outdated=verdict.outdated(report, memory),
+            ),
+        )
         if memory.phase == "live" and (from_ := verdict.secure_from(memory)) is not None and lease.row.at >= from_:
             secured = report.dnssec == "secure"
             if await self._watches.announce(fqdn, secured=secured, registrars=self._ds_registrars):
                 self._signals.work.set()
-
-    async def _prove(self, lease: Lease[Watched], round_: Round, seen: Observation, *, delegated: bool) -> None:
-        """Record the proofs that were seen, and make allocations of claims that have one and were committed."""
-        claims = await self._claims.of(lease.name)
-        if any(claim.proof is None for claim in claims):
-            found = await texts(round_, seen, f"{CHALLENGE_LABEL}.{lease.name}")
-            await self._claims.prove([claim.id for claim in claims if claim.challenge in found], Proof.TXT)
-            if delegated:
-                moved = await self._claims.prove_by_transition(lease.name, lease.row.at)
-                await self._claims.prove(moved, Proof.TRANSITION)
-            claims = await self._claims.of(lease.name)
-        for claim in claims:
-            if claim.proof is None or claim.committed_at is None:
-                continue
-            try:
-                if await self._claims.adopt(claim.id, _ACTOR):
-                    self._signals.work.set()
-            except (Conflict, OverlapsAllocation) as refusal:
-                fields = {"fqdn": lease.name, "claim": claim.id, "error": str(refusal)}
-                logs.event(_log, logging.WARNING, "a proven claim cannot be had", fields)
+        return waits

@@ -1,6 +1,6 @@
 """What an allocation is: its states, and who acts next."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -145,6 +145,17 @@ class Claim(Allocation, frozen=True, kw_only=True):
 
     challenge: str
     """What the TXT record has to say that proves it."""
+    registered_at: datetime | None = None
+    """When the domain was registered, as its registry says; asked only where somebody held it already."""
+
+
+class Ages(msgspec.Struct, frozen=True, kw_only=True):
+    """How old things may become."""
+
+    proof: timedelta = timedelta(hours=24)
+    """A claim's proof that was not seen for this long is none."""
+    reservation: timedelta = timedelta(days=30)
+    """Nothing renews a reservation or a claim beyond this age."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ class Action(StrEnum):
     COMMITTED = "committed"
     CHANGED = "changed"
     PROVEN = "proven"
+    LAPSED = "lapsed"
     PUBLISHED = "published"
     DRIFTED = "drifted"
     RELEASED = "released"
@@ -73,6 +74,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Action.CHANGED, _RESERVED, _RESERVED, "caller"),
     Transition(Action.CHANGED, _ACTIVE, _ACTIVE, "publisher"),
     Transition(Action.PROVEN, _RESERVED, _RESERVED, "caller"),
+    Transition(Action.LAPSED, _RESERVED, _RESERVED, "caller"),
     Transition(Action.PUBLISHED, _ACTIVE, _ACTIVE, "nobody"),
     Transition(Action.DRIFTED, _ACTIVE, _ACTIVE, "publisher"),
     Transition(Action.RELEASED, _RESERVED, _FREE, "nobody"),
@@ -81,6 +83,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Action.EXPIRED, _RESERVED, _FREE, "nobody"),
     Transition(Action.EVICTED, _RESERVED, _FREE, "nobody"),
     Transition(Action.EVICTED, _ACTIVE, _FREE, "nobody"),
+    Transition(Action.EVICTED, _ACTIVE, _RELEASING, "publisher"),  # below a domain that somebody else proved
     Transition(Action.CONDEMNED, _FREE, _RELEASING, "publisher"),
     Transition(Action.DELEGATION, _RESERVED, _RESERVED, "watch"),
     Transition(Action.DELEGATION, _ACTIVE, _ACTIVE, "watch"),

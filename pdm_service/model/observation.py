@@ -102,6 +102,16 @@ class Observation(Struct, frozen=True, kw_only=True):
     """Why the parent zone was not found."""
 
 
+class Unseen(Struct, frozen=True, kw_only=True):
+    """A question about a zone that nobody has answered: what stands there is not known."""
+
+    name: str
+    """With the trailing dot."""
+    type: str
+    tries: tuple[str, ...]
+    """Which address did not answer, and what it did; nothing: it was not asked yet."""
+
+
 class OldZone(Struct, frozen=True, kw_only=True):
     """What was found of a zone at its current nameservers by asking for usual names; never all there is."""
 
@@ -111,8 +121,12 @@ class OldZone(Struct, frozen=True, kw_only=True):
     rrsets: tuple[RRset, ...]
     wildcard: bool
     """Whether a random name has an answer."""
-    complete: bool
-    """False where some questions had no answer, or the budget was used up."""
+    unanswered: tuple[Unseen, ...]
+
+
+def mail_questions(domain: str) -> tuple[tuple[str, str], ...]:
+    """Return the questions whose answers a domain's mail hangs on: where it goes, who may send it, what is refused."""
+    return (domain, "MX"), (domain, "TXT"), (f"_dmarc.{domain}", "TXT")
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -121,6 +135,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     statuses: tuple[str, ...] = ()
     """RDAP status values, lower case: "client hold", "server update prohibited", "redemption period"."""
     expires_at: datetime | None = None
+    registered_at: datetime | None = None
+    """Another moment than before means another registration, and mostly another registrant."""
 
 
 Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]

@@ -9,6 +9,7 @@ import msgspec
 
 from adapters.all import ALL, NAMES
 from pdm_service import callers, tls
+from pdm_service.model.allocation import Ages
 from pdm_service.model.records import Nameserver
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
@@ -57,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nameservers: tuple[str, ...]
     nameserver_addresses: tuple[Nameserver, ...]
     reservation_ttl: timedelta
+    ages: Ages
+    limits: callers.Limits
     reconcile_interval: timedelta
     audit_interval: timedelta
     keep_strays: bool
@@ -138,6 +141,16 @@ def read(environment: Mapping[str, str]) -> Settings:
         "nameservers": reader.get("PDM_NAMESERVERS", "ns1.openova.io,ns2.openova.io,ns3.openova.io", values.domains),
         "nameserver_addresses": reader.get("PDM_NAMESERVER_ADDRESSES", "", values.nameserver_addresses),
         "reservation_ttl": reader.get("PDM_RESERVATION_TTL", "30m", values.duration),
+        "ages": {
+            "reservation": reader.get("PDM_RESERVATION_MAX_AGE", "30d", values.duration),
+            "proof": reader.get("PDM_PROOF_MAX_AGE", "24h", values.duration),
+        },
+        "limits": {
+            "claims": reader.get("PDM_CLAIMS_PER_MINUTE", "60", values.limit),
+            "renewals": reader.get("PDM_RENEWALS_PER_MINUTE", "600", values.limit),
+            "preflights": reader.get("PDM_PREFLIGHTS_PER_MINUTE", "30", values.limit),
+            "observations": reader.get("PDM_OBSERVATIONS_PER_MINUTE", "60", values.limit),
+        },
         "reconcile_interval": reader.get("PDM_RECONCILE_INTERVAL", "5s", values.duration),
         "audit_interval": reader.get("PDM_AUDIT_INTERVAL", "10m", values.duration),
         "keep_strays": reader.get("PDM_STRAY_DELEGATIONS", "remove", values.keep),

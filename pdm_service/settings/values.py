@@ -45,6 +45,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def limit(text: str) -> int:
+    """Return a number of times in a minute, 0 for no limit; raises ValueError."""
+    if not text.isascii() or not text.isdecimal() or not int(text) <= 1_000_000:
+        msg = "takes a number from 0 (no limit) to 1000000"
+        raise ValueError(msg)
+    return int(text)
+
+
 def host(text: str) -> str:
     """Return an address or host name to listen on; raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9.:-]+", text):

@@ -16,7 +16,7 @@ import msgspec
 from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation
-from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.allocation import Ages, Allocation, Mode
 from pdm_service.model.tokens import Credentials
 from pdm_service.store.availability import BATCH, QUARANTINED, Availability, Question
 from pdm_service.store.batching import Batched
@@ -74,9 +74,10 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
 class Allocations:
     """Questions about allocations, and the transitions that callers ask for."""
 
-    def __init__(self, database: Database, availability: Availability) -> None:
+    def __init__(self, database: Database, availability: Availability, ages: Ages) -> None:
         self._database = database
         self._availability = availability
+        self._ages = ages
         self._reserving: Batched[tuple[Reservation, Actor], Allocation | None] = Batched(self._reserve, BATCH)
 
     # --- questions -----------------------------------------------------------------------------
@@ -169,11 +170,12 @@ class Allocations:
         return row is not None
 
     async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Allocation | None:
-        """Let a live reservation end `ttl` from now, if that is later; None if it is not the token's."""
+        """Let a live reservation end `ttl` from now, if later, but at its greatest age; None if not the token's."""
         row = await self._database.row(
             f"""
             WITH a AS (
-                UPDATE allocations SET expires_at = greatest(expires_at, now() + $3)
+                UPDATE allocations
+                   SET expires_at = greatest(expires_at, least(now() + $3::interval, reserved_at + $7::interval))
                  WHERE fqdn = $1 AND token_digest = $2 AND state = 'reserved' AND expires_at > now()
                    AND ($6::text IS NULL OR owner = $6)
                 RETURNING *),
@@ -182,7 +184,7 @@ class Allocations:
                 SELECT fqdn, id, 'renewed', $4, $5, 'reserved', 'reserved' FROM a)
             SELECT {COLUMNS} FROM a
             """,
-            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only,
+            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only, self._ages.reservation,
         )  # fmt: skip
         return allocation_of(row) if row else None
 

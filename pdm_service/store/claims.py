@@ -2,12 +2,13 @@
 
 Any number of claims may wait for a proof, also of one domain; they hold up nobody, and nothing is served for
 them. A claim whose domain is proven becomes an allocation, which is unique: the database's constraints decide.
+A proof is of today: what counts is what is seen when the claim becomes an allocation (docs/adr/0021).
 Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -16,15 +17,22 @@ import msgspec
 from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation, PdmError
-from pdm_service.model.allocation import Allocation, Claim, Mode, Proof
+from pdm_service.model.allocation import Ages, Allocation, Claim, Mode, Proof
 from pdm_service.model.records import RRset
 from pdm_service.model.tokens import Credentials
 from pdm_service.store import quotas
 from pdm_service.store.database import Database
 from pdm_service.store.rows import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, claim_of
 
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""
+BELOW = "BYO-BELOW"
+"""The finding that a commit acknowledges to end what others hold below the domain."""
+_JUST_SEEN = timedelta(minutes=1)
+"""How long after it was seen in DNS a proof makes an allocation: what follows from an observation follows at once."""
 
 
 class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +45,8 @@ class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials
     challenge: str
     tenant: str | None = None
+    registered_at: datetime | None = None
+    """When the domain was registered; given only where somebody holds it already."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +55,16 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     sovereign_fqdn: str | None
     imports: tuple[RRset, ...]
+    acknowledged: tuple[str, ...] = ()
+    """Codes of findings that the holder knows of."""
 
 
 class Claims:
     """Questions and transitions of claims."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ages: Ages) -> None:
         self._database = database
+        self._ages = ages
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -84,31 +97,44 @@ class Claims:
         )  # fmt: skip
         return [claim_of(row) for row in rows]
 
-    async def held_by_others(self, fqdn: str, token_digest: bytes | None) -> str | None:
-        """Return a live allocation at, above or below a domain that is not the token's, None if there is none.
+    async def held_by_others(
+        self, fqdn: str, token_digest: bytes | None, outdated: datetime | None = None
+    ) -> str | None:
+        """Return a live allocation at or above a domain that is not the token's, None if there is none.
 
-        One that came by transition alone does not hold its own name against a better proof.
+        One that came by transition alone, or whose proof is older than `outdated`, does not hold its own name against
+        a strong proof.
         """
-        low, high = names.span(fqdn)
         row = await self._database.row(
             f"""
             SELECT a.fqdn FROM allocations a
-             WHERE a.span && name_span($2, $3) AND {LIVE} AND ($4::bytea IS NULL OR a.token_digest <> $4)
-               AND NOT (a.fqdn = $1 AND a.proof IS NOT DISTINCT FROM 'transition' AND a.state = 'active')
+             WHERE a.span @> name_span($2, $3) AND {LIVE} AND ($4::bytea IS NULL OR a.token_digest <> $4)
+               AND NOT (a.fqdn = $1 AND {_GIVES_WAY})
              LIMIT 1
             """,
-            fqdn, low, high, token_digest,
+            fqdn, *names.span(fqdn), token_digest, outdated,
         )  # fmt: skip
         return row["fqdn"] if row else None
 
+    async def below(self, fqdn: str) -> list[Allocation]:
+        """Return the customers' domains below a domain that are held, in order."""
+        rows = await self._database.rows(
+            f"""
+            SELECT {COLUMNS} FROM allocations a
+             WHERE a.span <@ name_span($2, $3) AND a.fqdn <> $1 AND a.mode <> 'pool' ORDER BY a.fqdn
+            """,
+            fqdn, *names.span(fqdn),
+        )  # fmt: skip
+        return [allocation_of(row) for row in rows]
+
     # --- transitions ---------------------------------------------------------------------------
 
-    async def open(self, new: NewClaim, actor: Actor) -> Claim:
-        """Open a claim, and have its delegation watched.
+    async def open(self, new: NewClaim, actor: Actor, outdated: datetime | None = None) -> Claim:
+        """Open a claim, and have its delegation watched; a proof older than `outdated` holds the domain no more.
 
         Raises Conflict, OverlapsAllocation, IdempotencyKeyReused, QuotaExceeded.
         """
-        if held := await self.held_by_others(new.fqdn, None):
+        if held := await self.held_by_others(new.fqdn, None, outdated):
             raise _held(new.fqdn, held)
         try:
             async with self._database.transaction() as connection:
@@ -117,7 +143,7 @@ class Claims:
                 row = await connection.fetchrow(
                     _OPEN, new.fqdn, *names.span(new.fqdn), new.mode, new.created_by, new.ttl, secret.token_digest,
                     secret.token_nonce, secret.idempotency_digest, secret.request_digest, new.challenge, actor.name,
-                    actor.request_id, new.tenant,
+                    actor.request_id, new.tenant, new.registered_at,
                 )  # fmt: skip
         except asyncpg.UniqueViolationError:
             raise IdempotencyKeyReused(
@@ -127,11 +153,12 @@ class Claims:
         return claim_of(row)
 
     async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Claim | None:
-        """Let a live claim end `ttl` from now, if that is later; None if it is not the token's."""
+        """Let a live claim end `ttl` from now, if that is later, but at its greatest age; None if not the token's."""
         row = await self._database.row(
             f"""
             WITH a AS (
-                UPDATE claims SET expires_at = greatest(expires_at, now() + $3)
+                UPDATE claims
+                   SET expires_at = greatest(expires_at, least(now() + $3::interval, reserved_at + $7::interval))
                  WHERE fqdn = $1 AND token_digest = $2 AND expires_at > now() AND ($6::text IS NULL OR owner = $6)
                 RETURNING *),
             noted AS (
@@ -139,7 +166,7 @@ class Claims:
                 SELECT fqdn, id, 'renewed', $4, $5, 'reserved', 'reserved' FROM a)
             SELECT {CLAIM} FROM a
             """,
-            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only,
+            fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only, self._ages.reservation,
         )  # fmt: skip
         return claim_of(row) if row else None
 
@@ -163,8 +190,9 @@ class Claims:
             f"""
             WITH a AS (
                 UPDATE claims
-                   SET committed_at = coalesce(committed_at, now()), expires_at = greatest(expires_at, now() + $2),
-                       load_balancer_ips = $3, sovereign_fqdn = $4, imports = $5
+                   SET committed_at = coalesce(committed_at, now()),
+                       expires_at = greatest(expires_at, least(now() + $2::interval, reserved_at + $9::interval)),
+                       load_balancer_ips = $3, sovereign_fqdn = $4, imports = $5, acknowledged = $8, problem = NULL
                  WHERE id = $1 AND expires_at > now() RETURNING *),
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
@@ -172,23 +200,58 @@ class Claims:
             SELECT {CLAIM} FROM a
             """,
             claim, KEPT, wish.addresses, wish.sovereign_fqdn, msgspec.json.encode(wish.imports).decode(),
-            actor.name, actor.request_id,
+            actor.name, actor.request_id, wish.acknowledged, self._ages.reservation,
         )  # fmt: skip
         return claim_of(row) if row else None
 
-    async def prove(self, claims: Sequence[UUID], proof: Proof) -> None:
-        """Record a proof of live claims, unless they have one as good."""
+    async def refused(self, claim: UUID, problem: str) -> bool:
+        """Record why a proven claim cannot be had, for its holder to read; return whether that is new."""
+        row = await self._database.row(
+            "UPDATE claims SET problem = $2 WHERE id = $1 AND problem IS DISTINCT FROM $2 RETURNING id", claim, problem
+        )
+        return row is not None
+
+    async def prove(self, claims: Sequence[UUID], proof: Proof, actor: Actor) -> None:
+        """Record that a proof of live claims was seen now, unless it is a weak one and they have a strong one."""
         if not claims:
             return
         await self._database.execute(
             """
-            WITH a AS (
-                UPDATE claims SET proof = $2
-                 WHERE id = ANY($1) AND expires_at > now() AND (proof IS NULL OR proof = 'transition') RETURNING *)
-            INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
-            SELECT fqdn, id, 'proven', 'watch', 'reserved', 'reserved', proof FROM a
+            WITH before AS (
+                SELECT id, proof FROM claims
+                 WHERE id = ANY($1) AND expires_at > now()
+                   AND ($2 <> 'transition' OR proof IS NULL OR proof = 'transition')
+                 ORDER BY id FOR UPDATE),
+            a AS (
+                UPDATE claims c SET proof = $2, proof_seen_at = now() FROM before
+                 WHERE c.id = before.id RETURNING c.fqdn, c.id, c.proof, before.proof AS former)
+            INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
+            SELECT fqdn, id, 'proven', $3, $4, 'reserved', 'reserved', proof FROM a WHERE former IS DISTINCT FROM proof
             """,
-            list(claims), proof,
+            list(claims), proof, actor.name, actor.request_id,
+        )  # fmt: skip
+
+    async def lapse(self, fqdn: str, seen: Sequence[UUID], *, denied: bool) -> None:
+        """Forget the proofs of a domain's other claims than `seen` that were not seen for too long.
+
+        With `denied`, when nameservers said that the others' records are not there, a committed claim loses its TXT
+        proof at once: it would become an allocation now.
+        """
+        await self._database.execute(
+            """
+            WITH before AS (
+                SELECT id, proof FROM claims
+                 WHERE fqdn = $1 AND proof IS NOT NULL AND NOT id = ANY($2)
+                   AND (coalesce(proof_seen_at, reserved_at) <= now() - $3::interval
+                        OR ($4 AND proof = 'txt' AND committed_at IS NOT NULL))
+                 ORDER BY id FOR UPDATE),
+            a AS (
+                UPDATE claims c SET proof = NULL FROM before
+                 WHERE c.id = before.id RETURNING c.fqdn, c.id, before.proof AS former)
+            INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
+            SELECT fqdn, id, 'lapsed', 'watch', 'reserved', 'reserved', former FROM a
+            """,
+            fqdn, list(seen), self._ages.proof, denied,
         )  # fmt: skip
 
     async def seen_elsewhere(self, fqdn: str, since: datetime) -> None:
@@ -210,8 +273,8 @@ class Claims:
         rows = await self._database.rows(
             f"""
             SELECT a.id FROM claims a
-             WHERE a.fqdn = $1 AND a.mode = 'byo-manual' AND a.committed_at IS NOT NULL AND a.proof IS NULL
-               AND {LIVE} AND a.elsewhere_at < $2
+             WHERE a.fqdn = $1 AND a.mode = 'byo-manual' AND a.committed_at IS NOT NULL
+               AND (a.proof IS NULL OR a.proof = 'transition') AND {LIVE} AND a.elsewhere_at < $2
                AND NOT EXISTS (SELECT FROM claims other
                                 WHERE other.span && a.span AND other.id <> a.id AND other.expires_at > now())
                AND NOT EXISTS (SELECT FROM allocations other WHERE other.span && a.span
@@ -222,20 +285,25 @@ class Claims:
         )  # fmt: skip
         return [row["id"] for row in rows]
 
-    async def adopt(self, claim: UUID, actor: Actor) -> Allocation | None:
-        """Make a proven, committed claim an allocation; None if it has expired, or was adopted before.
+    async def adopt(self, claim: UUID, actor: Actor, outdated: datetime | None = None) -> Allocation | None:
+        """Make a committed claim, whose proof was just seen, an allocation; None if it is not that, or not yet.
 
-        A holder by transition alone gives way to a better proof; other claims on the name end. Raises
-        Conflict and OverlapsAllocation.
+        A holder by transition alone, or one whose proof is older than `outdated` or than the registration, gives way to
+        a strong proof; other claims at and below the name end. What others hold below it goes out of DNS first, if the
+        commit acknowledged that. Raises Conflict and OverlapsAllocation.
         """
         try:
             async with self._database.transaction() as connection:
-                claimed = await connection.fetchrow(_TAKE, claim)
+                await connection.execute(_IN_ORDER, claim)
+                claimed = await connection.fetchrow(_TAKE, claim, self._ages.proof, _JUST_SEEN)
                 if claimed is None:
                     return None
-                strong = Proof(claimed["proof"]).strong
-                if strong:
-                    await connection.execute(_EVICT, claimed["fqdn"], claimed["id"], claimed["span"])
+                if Proof(claimed["proof"]).strong:
+                    if await _clear_below(connection, claimed, actor):
+                        return None
+                    moments = [moment for moment in (outdated, claimed["registered_at"]) if moment]
+                    where = (claimed["fqdn"], claimed["id"], claimed["span"])
+                    await connection.execute(_EVICT, *where, actor.request_id, max(moments, default=None))
                 row = await connection.fetchrow(
                     _ADOPT, *(claimed[column] for column in _CARRIED), actor.name, actor.request_id
                 )
@@ -260,12 +328,12 @@ class Claims:
 _OPEN: LiteralString = f"""
     WITH a AS (
         INSERT INTO claims (fqdn, span, mode, created_by, expires_at, token_digest, token_nonce,
-                            idempotency_digest, request_digest, challenge, owner, tenant)
-        VALUES ($1, name_span($2, $3), $4, $5, now() + $6::interval, $7, $8, $9, $10, $11, $12, $14)
+                            idempotency_digest, request_digest, challenge, owner, tenant, registered_at)
+        VALUES ($1, name_span($2, $3), $4, $5, now() + $6::interval, $7, $8, $9, $10, $11, $12, $14, $15)
         RETURNING *),
     watched AS (
-        INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
-            ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
+        INSERT INTO watches AS w (fqdn, due_at, whose) SELECT fqdn, now(), owner || '/' || coalesce(tenant, '') FROM a
+            ON CONFLICT (fqdn) DO UPDATE SET due_at = now(), whose = coalesce(w.whose, excluded.whose)),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, to_state, outcome, tenant)
         SELECT fqdn, id, 'reserved', $12, $13, 'reserved', mode, tenant FROM a)
@@ -275,23 +343,54 @@ _CARRIED = (
     "fqdn", "span", "id", "mode", "created_by", "reserved_at", "token_digest", "token_nonce", "idempotency_digest",
     "request_digest", "sovereign_fqdn", "load_balancer_ips", "proof", "imports", "owner", "tenant",
 )  # fmt: skip
-_TAKE: LiteralString = """
-    DELETE FROM claims WHERE id = $1 AND expires_at > now() AND committed_at IS NOT NULL AND proof IS NOT NULL
-    RETURNING *
+# `a` holds a domain, $5 is what its proof must not be older than (null: nothing is).
+_GIVES_WAY: LiteralString = """
+    a.mode <> 'pool' AND a.state = 'active'
+    AND (a.proof = 'transition' OR a.committed_at < coalesce($5::timestamptz, '-infinity'))
 """
-_EVICT: LiteralString = """
+
+# Whoever takes several claims takes them in one order, and nobody waits for another in a circle.
+_IN_ORDER: LiteralString = """
+    SELECT FROM claims WHERE span && (SELECT span FROM claims WHERE id = $1) ORDER BY id FOR UPDATE
+"""
+# Of two strong proofs the one counts that was seen last.
+_TAKE: LiteralString = """
+    SELECT * FROM claims a
+     WHERE id = $1 AND expires_at > now() AND committed_at IS NOT NULL
+       AND proof_seen_at > now() - CASE proof WHEN 'registrar' THEN $2::interval ELSE $3::interval END
+       AND NOT EXISTS (SELECT FROM claims o
+                        WHERE o.fqdn = a.fqdn AND o.id <> a.id AND o.expires_at > now()
+                          AND o.proof IN ('txt', 'registrar') AND o.proof_seen_at > a.proof_seen_at)
+"""
+_BELOW: LiteralString = """
+    SELECT fqdn, state FROM allocations WHERE span <@ $2 AND fqdn <> $1 AND mode <> 'pool' ORDER BY fqdn FOR UPDATE
+"""
+_SEND_AWAY: LiteralString = f"""
+    WITH a AS (
+        UPDATE allocations
+           SET state = 'releasing', dns_state = 'removing', dns_updated_at = now(), dns_error = NULL, needs = NULL,
+               not_before = NULL, due_at = now(), generation = nextval('allocation_generation'), attempts = 0
+         WHERE fqdn = ANY($1) AND state = 'active' AND mode <> 'pool' RETURNING *),
+    orphaned AS (
+        INSERT INTO orphans (fqdn) SELECT fqdn FROM a ON CONFLICT (fqdn) DO UPDATE SET since = now()),
+    noted AS (
+        INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
+        SELECT fqdn, id, 'evicted', 'claim', $2, 'active', 'releasing', $3 FROM a)
+    SELECT pg_notify('{WORK_CHANNEL}', '') FROM a
+"""
+_EVICT: LiteralString = f"""
     WITH holder AS (
-        DELETE FROM allocations WHERE fqdn = $1 AND proof = 'transition' AND state = 'active'
-        RETURNING fqdn, id, state),
+        DELETE FROM allocations a WHERE fqdn = $1 AND {_GIVES_WAY} RETURNING fqdn, id, state),
     rivals AS (
-        DELETE FROM claims WHERE span && $3 AND id <> $2 RETURNING fqdn, id, 'reserved' AS state),
+        DELETE FROM claims WHERE span <@ $3 AND id <> $2 RETURNING fqdn, id, 'reserved' AS state),
     cleared AS (DELETE FROM orphans WHERE fqdn = $1)
-    INSERT INTO events (fqdn, allocation_id, action, actor, from_state, outcome)
-    SELECT fqdn, id, 'evicted', 'claim', state, 'somebody else proved that the domain is theirs'
+    INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, outcome)
+    SELECT fqdn, id, 'evicted', 'claim', $4, state, 'somebody else proved that the domain is theirs'
       FROM (TABLE holder UNION ALL TABLE rivals) AS gone
 """
 _ADOPT: LiteralString = f"""
-    WITH a AS (
+    WITH claim AS (DELETE FROM claims WHERE id = $3),
+    a AS (
         INSERT INTO allocations (
             fqdn, span, id, mode, created_by, reserved_at, token_digest, token_nonce, idempotency_digest,
             request_digest, sovereign_fqdn, load_balancer_ips, proof, imports, owner, tenant,
@@ -300,13 +399,32 @@ _ADOPT: LiteralString = f"""
                 'active', now(), 'pending', now(), now(), CASE WHEN $4 = 'byo-api' THEN 'registrar-token' END)
         RETURNING *),
     watched AS (
-        INSERT INTO watches AS w (fqdn, due_at) SELECT fqdn, now() FROM a
-            ON CONFLICT (fqdn) DO UPDATE SET due_at = now()),
+        INSERT INTO watches AS w (fqdn, due_at, whose) SELECT fqdn, now(), owner || '/' || coalesce(tenant, '') FROM a
+            ON CONFLICT (fqdn) DO UPDATE SET due_at = now(), whose = excluded.whose),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
         SELECT fqdn, id, 'committed', $17, $18, 'reserved', 'active', proof FROM a)
     SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
 """
+
+
+async def _clear_below(connection: "PoolConnectionProxy", claimed: asyncpg.Record, actor: Actor) -> bool:
+    """Send away what others hold below a claimed domain; return whether there is anything that must go first.
+
+    Raises OverlapsAllocation where the commit has not acknowledged it.
+    """
+    rows = await connection.fetch(_BELOW, claimed["fqdn"], claimed["span"])
+    held = [row["fqdn"] for row in rows]
+    active = [row["fqdn"] for row in rows if row["state"] == "active"]
+    if active and BELOW not in claimed["acknowledged"]:
+        text = f"{', '.join(active)} below it is held here; a commit that acknowledges {BELOW} ends that"
+        raise OverlapsAllocation(text)
+    if held:
+        outcome = f"somebody else proved that {claimed['fqdn']} is theirs"
+        await connection.execute(_SEND_AWAY, held, actor.request_id, outcome)
+        text = f"{', '.join(held)} below it goes out of DNS first"
+        await connection.execute("UPDATE claims SET problem = $2 WHERE id = $1", claimed["id"], text)
+    return bool(held)
 
 
 def _held(fqdn: str, held: str) -> PdmError:

@@ -9,7 +9,9 @@ from pdm_service.model.allocation import Allocation, Filter
 from pdm_service.store.database import Database
 from pdm_service.store.rows import CLAIM, COLUMNS, LIVE, holding_of
 
-_ALLOCATIONS: LiteralString = f"SELECT {COLUMNS}, NULL::text AS challenge FROM allocations a"
+_ALLOCATIONS: LiteralString = f"""
+    SELECT {COLUMNS}, NULL::text AS challenge, NULL::timestamptz AS registered_at FROM allocations a
+"""
 _CLAIMS: LiteralString = f"SELECT {CLAIM} FROM claims a"
 
 _FILTERED: LiteralString = """

@@ -32,12 +32,12 @@ CLAIM: LiteralString = """
     a.id, a.fqdn, a.mode, NULL AS pool_domain, NULL AS subdomain, 'reserved' AS state, a.created_by, a.reserved_at,
     a.expires_at, a.committed_at, a.token_digest, a.token_nonce, a.idempotency_digest, a.request_digest,
     a.sovereign_fqdn, a.load_balancer_ips, '{}'::text[] AS ds,
-    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, NULL AS dns_error,
+    CASE WHEN a.committed_at IS NULL THEN 'none' ELSE 'pending' END AS dns_state, a.problem AS dns_error,
     a.committed_at AS dns_updated_at, 0::bigint AS generation, 0 AS attempts,
     a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
     a.proof, a.imports, false AS announce_ds,
     CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
-    NULL::timestamptz AS not_before, a.challenge
+    NULL::timestamptz AS not_before, a.challenge, a.registered_at
 """
 
 
@@ -60,7 +60,7 @@ def allocation_of(row: asyncpg.Record) -> Allocation:
 
 def claim_of(row: asyncpg.Record) -> Claim:
     """Return the claim in a row of CLAIM."""
-    return Claim(**_values(row), challenge=row["challenge"])
+    return Claim(**_values(row), challenge=row["challenge"], registered_at=row["registered_at"])
 
 
 def holding_of(row: asyncpg.Record) -> Allocation:

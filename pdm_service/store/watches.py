@@ -4,7 +4,7 @@ One replica at a time checks a domain: a lease with a deadline, so that another 
 Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString, TypeVar
 
@@ -28,6 +28,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """The moment that it is judged at."""
     memory: Memory | None
     """What earlier observations left."""
+    whose: str = ""
+    """The client and tenant whose turn it takes (`shares.whose`)."""
 
 
 class Watches:
@@ -38,18 +40,28 @@ class Watches:
         self._database = database
         self._ahead = ahead
 
-    async def lease(self, limit: int) -> list[Lease[Watched]]:
-        """Lease at most `limit` domains that are due."""
+    async def lease(self, limit: int, most: int, busy: Mapping[str, int]) -> list[Lease[Watched]]:
+        """Lease at most `limit` domains that are due: of each tenant the longest waiting, then the next of each.
+
+        A tenant gets `most` at a time, those included that it has under way already (`busy`).
+        """
         rows = await self._database.rows(
             f"""
-            WITH due AS (
+            WITH turns AS (
+                SELECT fqdn, due_at, coalesce(w.whose, '') AS whose, coalesce(busy.count, 0)
+                           + row_number() OVER (PARTITION BY coalesce(w.whose, '') ORDER BY due_at) AS turn
+                  FROM watches w LEFT JOIN unnest($5::text[], $6::int[]) AS busy (whose, count)
+                                        ON busy.whose = coalesce(w.whose, '')
+                 WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())),
+            next AS (SELECT fqdn FROM turns WHERE turn <= $4 ORDER BY turn, due_at LIMIT $2),
+            due AS (
                 SELECT fqdn FROM watches
-                 WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 WHERE fqdn IN (TABLE next) AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                   FOR UPDATE SKIP LOCKED)
             UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
              WHERE fqdn IN (TABLE due) RETURNING {_WATCHED}
             """,
-            self._ahead, limit, _LEASE,
+            self._ahead, limit, _LEASE, most, list(busy), list(busy.values()),
         )  # fmt: skip
         return [_lease_of(row) for row in rows]
 
@@ -174,12 +186,12 @@ class Watches:
 
 
 # $1 is how far ahead the clock is.
-_WATCHED: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at"
+_WATCHED: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at, coalesce(whose, '') AS whose"
 
 
 def _lease_of(row: asyncpg.Record) -> Lease[Watched]:
     memory = _of(row["memory"], Memory) if row["memory"] else None
-    return Lease(id=row["lease_id"], name=row["fqdn"], row=Watched(at=row["at"], memory=memory))
+    return Lease(id=row["lease_id"], name=row["fqdn"], row=Watched(at=row["at"], memory=memory, whose=row["whose"]))
 
 
 def _text(value: Report | Memory) -> str:

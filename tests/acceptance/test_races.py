@@ -9,6 +9,7 @@ import pytest
 from asyncpg.pool import PoolConnectionProxy
 
 from pdm_service.dev.servers import PowerDNS
+from pdm_service.model.allocation import Ages
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability
 from pdm_service.store.database import Database
@@ -131,7 +132,7 @@ async def test_the_sweeper_never_takes_what_was_reserved_anew(
         await holder.execute("SELECT FROM allocations FOR UPDATE")
         reserving = asyncio.create_task(asyncio.to_thread(service.reserve, label))
         await _blocked(watcher, 1)
-        sweeping = asyncio.create_task(Allocations(database, Availability(database)).expire(timedelta(hours=1)))
+        sweeping = asyncio.create_task(Allocations(database, Availability(database), Ages()).expire(timedelta(hours=1)))
         await _blocked(watcher, 2)
         await holder.execute("COMMIT")
         reply = await reserving

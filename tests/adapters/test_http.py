@@ -160,6 +160,40 @@ async def test_slow_registrar_beside_another(serve: Serve) -> None:
         await quick.close()
 
 
+async def test_slots_are_not_eaten_up(serve: Serve) -> None:
+    """However many callers give up while they wait for a slow registrar, its slots are free afterwards."""
+    slow = threading.Event()
+    url = serve([], wait=slow)
+    http = Http("slow")
+    try:
+        for _ in range(4):
+            calls = [
+                asyncio.create_task(http.read(get(url), body, deadline(0.35 + number / 60))) for number in range(40)
+            ]
+            await asyncio.gather(*calls, return_exceptions=True)
+        slow.set()
+        quick = [http.read(get(url), body, deadline(patient(5))) for _ in range(8)]
+        assert await asyncio.gather(*quick) == [b"body"] * 8
+    finally:
+        slow.set()
+        await http.close()
+
+
+async def test_one_waits_for_its_turn(serve: Serve) -> None:
+    """A call is made once there is a turn for it; one that has no turn in its time was surely not sent."""
+    turns, seen = asyncio.Semaphore(1), list[str]()
+    url = serve(seen)
+    http = Http("shared", turn=lambda: turns)
+    try:
+        async with turns:
+            with pytest.raises(Unavailable, match="too many requests") as failure:
+                await http.read(get(url), body, deadline(0.5))
+            assert (failure.value.sent, seen) == (False, [])
+        assert await http.read(get(url), body, deadline(patient(5))) == b"body"
+    finally:
+        await http.close()
+
+
 async def test_libraries_log_nothing_of_our_requests(
     serve: Serve, way_out: Http, caplog: pytest.LogCaptureFixture
 ) -> None:

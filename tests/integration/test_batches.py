@@ -9,7 +9,7 @@ import pytest
 from pdm_service.callers import Actor
 from pdm_service.dev.servers import PowerDNS
 from pdm_service.model import zone
-from pdm_service.model.allocation import Allocation, Mode
+from pdm_service.model.allocation import Ages, Allocation, Mode
 from pdm_service.model.tokens import Credentials
 from pdm_service.powerdns import PowerDns, Rejected
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
@@ -48,7 +48,7 @@ async def parts(database_url: str, powerdns: PowerDNS, api: Api, pool: str) -> A
     api.create(pool, nameservers=[f"{one}." for one in NAMESERVERS])
     database = Database(database_url, 5)
     await database.open()
-    store = Allocations(database, Availability(database))
+    store = Allocations(database, Availability(database), Ages())
     sizes: list[int] = []
     worklist = Worklist(database, timedelta(seconds=20), timedelta())
     client = PowerDns(powerdns.api_url, powerdns.api_key, "localhost", 8, lambda *_: None)

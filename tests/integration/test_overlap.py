@@ -9,7 +9,7 @@ import pytest
 
 from pdm_service.callers import Actor
 from pdm_service.errors import OverlapsAllocation
-from pdm_service.model.allocation import Mode
+from pdm_service.model.allocation import Ages, Mode
 from pdm_service.model.tokens import Credentials
 from pdm_service.store.allocations import Allocations, Reservation
 from pdm_service.store.availability import Availability
@@ -34,7 +34,7 @@ async def store(database_url: str) -> AsyncIterator[Allocations]:
     """A store on a database of its own."""
     database = Database(database_url, 8)
     await database.open()
-    yield Allocations(database, Availability(database))
+    yield Allocations(database, Availability(database), Ages())
     await database.close()
 
 
@@ -72,7 +72,7 @@ async def test_nested_names_at_once_have_one_winner(database_url: str) -> None:
         wanted = (reservation(f"p{number}.test"), reservation(f"x.p{number}.test"))
         found = await asyncio.gather(
             *(
-                Allocations(database, Availability(database)).reserve(one, ACTOR)
+                Allocations(database, Availability(database), Ages()).reserve(one, ACTOR)
                 for database, one in zip(databases, wanted, strict=True)
             ),
             return_exceptions=True,

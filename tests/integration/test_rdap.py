@@ -69,8 +69,31 @@ async def looked_up(base: str | None, domain: str = "acme.com", within: float = 
 async def test_statuses_and_expiry(server: Server) -> None:
     """Statuses come in lower case, the expiry as a moment."""
     found = await looked_up(server.url)
-    assert found == Registry(statuses=("client hold", "active"), expires_at=datetime(2027, 3, 4, 5, 6, 7, tzinfo=UTC))
+    assert found == Registry(
+        statuses=("client hold", "active"),
+        expires_at=datetime(2027, 3, 4, 5, 6, 7, tzinfo=UTC),
+        registered_at=datetime(2001, 1, 1, tzinfo=UTC),
+    )
     assert server.paths == ["/domain/acme.com"]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([("registration", "2001-01-01T00:00:00Z"), ("transfer", "2020-01-01T00:00:00Z")], datetime(2001, 1, 1, tzinfo=UTC)),
+        ([("registration", "2001-01-01"), ("reregistration", "2020-01-01T00:00:00")], datetime(2020, 1, 1, tzinfo=UTC)),
+        ([("Registration", "2001-01-01T02:00:00+02:00")], datetime(2001, 1, 1, tzinfo=UTC)),
+        ([("registration", "yesterday")], None),
+        ([], None),
+    ],
+)  # fmt: skip
+async def test_registration(server: Server, events: list[tuple[str, str]], expected: datetime | None) -> None:
+    """The last registration counts; a transfer to another registrar is none, nor is what is no time."""
+    told = {"events": [{"eventAction": action, "eventDate": date} for action, date in events]}
+    server.answer = lambda _: (200, {}, json.dumps(told).encode())
+    found = await looked_up(server.url)
+    assert found is not None
+    assert found.registered_at == expected
 
 
 async def test_server_of_the_tld(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

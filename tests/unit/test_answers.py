@@ -73,7 +73,7 @@ def refused(rcode: dns.rcode.Rcode, *, aa: bool = False) -> Message:
         (reply(*NS, authority=("acme.com. 60 IN NS other.net.",), aa=True), "answer", HOSTS),
         (reply(aa=True), "nodata", ()),
         (reply(authority=("com. 60 IN SOA a. b. 1 1 1 1 1",), aa=True), "nodata", ()),
-        (reply(authority=NS, aa=True), "nodata", ()),
+        (reply(authority=NS, aa=True), "referral", HOSTS),
         (refused(dns.rcode.NXDOMAIN, aa=True), "nxdomain", ()),
         (refused(dns.rcode.NXDOMAIN), "failed", ()),
         (refused(dns.rcode.SERVFAIL), "failed", ()),
@@ -142,7 +142,11 @@ def test_zone_in_an_answer() -> None:
     """A server of both zones answers with the child's NS; without any, the name is no zone of its own."""
     assert zone_in(reply(*NS, aa=True), COM, DOMAIN) == Zone(DOMAIN, HOSTS, {}, 3600)
     assert zone_in(reply(aa=True), COM, DOMAIN) is None
-    assert zone_in(reply(authority=NS, aa=True), COM, DOMAIN) is None
+
+
+def test_zone_in_a_referral_with_aa() -> None:
+    """Some servers set AA in a referral: it is one all the same."""
+    assert zone_in(reply(authority=NS, aa=True), COM, DOMAIN) == Zone(DOMAIN, HOSTS, {}, 3600)
 
 
 def test_zone_in_that_is_missing() -> None:

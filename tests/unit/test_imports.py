@@ -13,7 +13,7 @@ CA = ("letsencrypt.org",)
 
 def zone(*rrsets: tuple[str, str, tuple[str, ...]], ttl: int = 300) -> OldZone:
     found = tuple(RRset(name=f"{name}.", type=rtype, ttl=ttl, contents=contents) for name, rtype, contents in rrsets)
-    return OldZone(domain=DOMAIN, asked=(), rrsets=found, wildcard=False, complete=True)
+    return OldZone(domain=DOMAIN, asked=(), rrsets=found, wildcard=False, unanswered=())
 
 
 def listed(*rrsets: tuple[str, str]) -> list[tuple[str, str]]:

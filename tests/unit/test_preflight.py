@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pdm_service.byo.preflight import Facts, allows, blocking, judge, special_use
 from pdm_service.findings import Finding
 from pdm_service.model.allocation import Proof
-from pdm_service.model.observation import Observation, OldZone, ParentView, Phase, Registry, ServerView
+from pdm_service.model.observation import Observation, OldZone, ParentView, Phase, Registry, ServerView, Unseen
 from pdm_service.model.records import RRset
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -48,23 +48,39 @@ def seen(*parents: ParentView, others: tuple[ServerView, ...] = (), **more: Any)
     return Observation(**{**values, **more})
 
 
+def unseen(*names: tuple[str, str], tries: tuple[str, ...] = ("192.0.2.53: does not answer",)) -> OldZone:
+    """A zone of which some questions have no answer."""
+    return replace(
+        zone(), unanswered=tuple(Unseen(name=f"{label}{DOMAIN}.", type=rtype, tries=tries) for label, rtype in names)
+    )
+
+
 def zone(*rrsets: tuple[str, str, str], wildcard: bool = False) -> OldZone:
     found = tuple(
         RRset(name=f"{label}.{DOMAIN}." if label else f"{DOMAIN}.", type=rtype, ttl=300, contents=(content,))
         for label, rtype, content in rrsets
     )
-    return OldZone(domain=DOMAIN, asked=("192.0.2.53",), rrsets=found, wildcard=wildcard, complete=True)
+    return OldZone(domain=DOMAIN, asked=("192.0.2.53",), rrsets=found, wildcard=wildcard, unanswered=())
 
 
 CLEAN = Facts(
     domain=DOMAIN, now=NOW, flips=True, pool_domains=("omani.works",), nameservers=OURS, observation=seen(), old=zone(),
-    registry=Registry(), held_by=None, proven=False, ours=False, ds_gone_at=None, ds_ttl=None,
+    registry=Registry(), held_by=None, below=(), proven=False, ours=False, ds_gone_at=None, ds_ttl=None,
     registered_nameservers=OLD, may_set=True, acme_issuers=("letsencrypt.org",),
 )  # fmt: skip
 
 
 def found(**more: Any) -> list[tuple[str, str]]:
     return [(one.code, one.severity) for one in judge(replace(CLEAN, **more))]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [({}, True), ({"flips": False}, False), ({"flips": False, "proven": True}, True)]
+)
+def test_who_is_told_what_lies_below(more: dict[str, Any], told: bool) -> None:
+    """Which names below a domain are held is told to nobody who has not shown that the domain is theirs."""
+    (finding,) = (one for one in judge(replace(CLEAN, below=("x.acme.com",), **more)) if one.code == "BYO-BELOW")
+    assert ("x.acme.com" in finding.seen) is told
 
 
 def test_clean_domain() -> None:
@@ -80,6 +96,13 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("sub-domain, flip", {"domain": "x.acme.com"}, [("BYO-NOT-APEX", "block")]),
     ("sub-domain, manual", {"domain": "x.acme.com", "flips": False}, [("BYO-NOT-APEX", "info")]),
     ("held", {"held_by": "x.acme.com"}, [("BYO-CLAIMED", "block")]),
+    ("held below", {"below": ("x.acme.com",)}, [("BYO-BELOW", "acknowledge")]),
+    ("unseen", {"old": unseen(("www.", "A"))}, [("BYO-OLD-UNSEEN", "acknowledge")]),
+    ("unseen DKIM", {"old": unseen(("k1._domainkey.", "TXT"))}, [("BYO-OLD-UNSEEN", "acknowledge")]),
+    ("unseen MX", {"old": unseen(("", "MX"), ("www.", "A"))}, [("BYO-OLD-UNSEEN", "block")]),
+    ("unseen SPF", {"old": unseen(("", "TXT"))}, [("BYO-OLD-UNSEEN", "block")]),
+    ("unseen DMARC", {"old": unseen(("_dmarc.", "TXT"))}, [("BYO-OLD-UNSEEN", "block")]),
+    ("nothing seen", {"old": replace(unseen(("www.", "A")), asked=())}, [("BYO-OLD-UNSEEN", "block")]),
     ("points here", {"observation": seen(parent(nameservers=OURS)), "flips": False, "registered_nameservers": None}, [("BYO-LAME-CLAIM", "block")]),
     ("points here in part", {"observation": seen(parent(nameservers=(OLD[0], OURS[0]))), "flips": False, "registered_nameservers": None}, [("BYO-LAME-CLAIM", "block")]),
     ("points here, proven", {"observation": seen(parent(nameservers=OURS)), "flips": False, "proven": True, "registered_nameservers": None}, []),
@@ -157,12 +180,24 @@ def test_every_finding_says_what_to_do() -> None:
     every = [one for row in ROWS for one in judge(replace(CLEAN, **row[1]))]
     assert all(one.seen and one.remedy for one in every)
     documented = {
-        "BYO-NAME", "BYO-NOT-APEX", "BYO-CLAIMED", "BYO-LAME-CLAIM", "BYO-UNREG", "BYO-HOLD", "BYO-LOCK", "BYO-PARENT-SPLIT",
-        "BYO-DS", "BYO-DS-RECENT", "BYO-CDS", "BYO-OLD-MAIL", "BYO-OLD-WEB", "BYO-OLD-DELEG", "BYO-OLD-TXT", "BYO-CAA",
+        "BYO-NAME", "BYO-NOT-APEX", "BYO-CLAIMED", "BYO-BELOW", "BYO-LAME-CLAIM", "BYO-UNREG", "BYO-HOLD", "BYO-LOCK", "BYO-PARENT-SPLIT",
+        "BYO-DS", "BYO-DS-RECENT", "BYO-CDS", "BYO-OLD-UNSEEN", "BYO-OLD-MAIL", "BYO-OLD-WEB", "BYO-OLD-DELEG", "BYO-OLD-TXT", "BYO-CAA",
         "BYO-TTL", "BYO-AXFR", "BYO-NSMIN", "BYO-OURNS", "BYO-OURZONE", "BYO-API-SCOPE", "BYO-API-NOOP",
         "BYO-PARENT-UNREACHABLE", "BYO-REGISTRAR-DIFFERS",
     }  # fmt: skip
     assert {one.code for one in every} == documented
+
+
+def test_unseen_in_words() -> None:
+    """The finding counts by kind what is not known, names mail, and tells what is still being asked."""
+    names = [("", "MX"), ("k1._domainkey.", "TXT"), ("www.", "A"), ("_sip._tls.", "SRV")]
+    (told,) = judge(replace(CLEAN, old=unseen(*names)))
+    assert "4 questions" in told.seen
+    assert "1 about addresses, 2 about mail, 1 about services" in told.seen
+    assert f"{DOMAIN} MX among them" in told.seen
+    assert "still being asked" not in told.seen
+    (told,) = judge(replace(CLEAN, old=unseen(("www.", "A"), tries=())))
+    assert "1 of them are still being asked" in told.seen
 
 
 def test_what_stands_in_the_way() -> None:

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from pdm_service.callers import Limits
+from pdm_service.model.allocation import Ages
 from pdm_service.model.records import Nameserver
 from pdm_service.settings import Settings, SettingsError, read
 from tests.certificates import Authority
@@ -58,6 +60,8 @@ def start(**more: str) -> subprocess.CompletedProcess[str]:
         ("nameservers", ("ns1.openova.io", "ns2.openova.io", "ns3.openova.io")),
         ("nameserver_addresses", ()),
         ("reservation_ttl", timedelta(minutes=30)),
+        ("ages", Ages(reservation=timedelta(days=30), proof=timedelta(hours=24))),
+        ("limits", Limits(claims=60, renewals=600, preflights=30, observations=60)),
         ("reconcile_interval", timedelta(seconds=5)),
         ("lease", timedelta(seconds=15)),
         ("log_level", "info"),
@@ -118,6 +122,12 @@ def test_root_servers() -> None:
         ),
         ("PDM_RESERVATION_TTL", "90s", "reservation_ttl", timedelta(seconds=90)),
         ("PDM_RESERVATION_TTL", "2h", "reservation_ttl", timedelta(hours=2)),
+        ("PDM_RESERVATION_MAX_AGE", "7d", "ages", Ages(reservation=timedelta(days=7))),
+        ("PDM_PROOF_MAX_AGE", "2h", "ages", Ages(proof=timedelta(hours=2))),
+        ("PDM_CLAIMS_PER_MINUTE", "0", "limits", Limits(claims=0, renewals=600, preflights=30, observations=60)),
+        ("PDM_RENEWALS_PER_MINUTE", "7", "limits", Limits(claims=60, renewals=7, preflights=30, observations=60)),
+        ("PDM_PREFLIGHTS_PER_MINUTE", "7", "limits", Limits(claims=60, renewals=600, preflights=7, observations=60)),
+        ("PDM_OBSERVATIONS_PER_MINUTE", "7", "limits", Limits(claims=60, renewals=600, preflights=30, observations=7)),
         ("PDM_RECONCILE_INTERVAL", "1s", "reconcile_interval", timedelta(seconds=1)),
         ("PDM_AUDIT_INTERVAL", "1d", "audit_interval", timedelta(days=1)),
         ("PDM_LEASE", "3s", "lease", timedelta(seconds=3)),

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from pdm_service.delegations.verdict import judge, pause, secure_from
+from pdm_service.delegations.verdict import judge, outdated, pause, secure_from
 from pdm_service.model.observation import Memory, Observation, ParentView, Phase, Report, ServerView
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -118,6 +118,26 @@ def test_silence_changes_nothing() -> None:
     assert phases == ["converging", "converging"]
     assert [one.code for one in report.problems] == ["parent-unreachable"]
     assert memory.converged_by == after(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "before"),
+    [
+        ([round_(T0, OURS, OURS)], None),
+        ([round_(T0, OLD, OURS)], None),
+        ([round_(T0, None, None)], None),
+        ([round_(T0, OURS, OURS), round_(after(hours=1), None, None)], None),
+        ([round_(T0, OLD, OLD)], after(days=-28)),
+        ([round_(T0, OURS, OURS), round_(after(hours=1), OLD, OLD), round_(after(hours=2), OLD, OLD)], after(hours=1)),
+        ([round_(T0, OURS, OURS), round_(after(hours=1), OLD, OLD), round_(after(days=40), OLD, OLD)], after(days=12)),
+        ([round_(T0, OURS), round_(after(hours=1), OLD), round_(after(hours=2), OURS)], None),
+        ([round_(T0, OURS), round_(after(hours=1), OLD), round_(after(hours=2), OURS), round_(after(hours=3), OLD)], after(hours=3)),
+    ],
+)  # fmt: skip
+def test_outdated(rounds: list[Observation], before: datetime | None) -> None:
+    """A holder's proof is outdated once the delegation left, or if it has not come in 28 days; never while it is here."""
+    _, report, memory = story(*rounds)
+    assert outdated(report, memory) == before
 
 
 def test_stalled() -> None:

@@ -23,6 +23,8 @@ BEYOND = {
     ("claims", "DELETE", "orphans"): "a strong proof, or a domain seen elsewhere, ends what is remembered of it",
     ("claims", "INSERT", "allocations"): "a proven claim becomes an allocation",
     ("claims", "DELETE", "allocations"): "a holder by a weak proof gives way to a strong one",
+    ("claims", "UPDATE", "allocations"): "what is held below a domain goes out of DNS when its owner says so",
+    ("claims", "INSERT", "orphans"): "what is sent away may still point here",
     ("claims", "INSERT", "watches"): "the delegation of a domain that is claimed, or adopted, is observed at once",
     ("declarations", "INSERT", "allocations"): "a declared name is an allocation",
     ("declarations", "UPDATE", "allocations"): "a declared name is an allocation",

@@ -7,7 +7,7 @@ import pytest
 
 from pdm_service.callers import Actor, Quotas
 from pdm_service.errors import Conflict, QuotaExceeded
-from pdm_service.model.allocation import State
+from pdm_service.model.allocation import Ages, State
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.availability import Availability, Standing
 from pdm_service.store.declarations import Declarations
@@ -91,7 +91,7 @@ async def test_end_quarantine(store: Store) -> None:
 
 def strict(store: Store) -> Allocations:
     """The allocations where names that look like others' are refused."""
-    return Allocations(store.database, Availability(store.database, "refuse"))
+    return Allocations(store.database, Availability(store.database, "refuse"), Ages())
 
 
 @pytest.mark.parametrize("state", ["reserved", "active", "quarantined"])
@@ -137,7 +137,7 @@ async def test_declaration_of_what_looks_alike(store: Store) -> None:
     """A declared name is compared with others' as a reserved one is."""
     await store.reserved()
     availability = Availability(store.database, "refuse")
-    declarations = Declarations(store.database, Allocations(store.database, availability), availability)
+    declarations = Declarations(store.database, Allocations(store.database, availability, Ages()), availability)
     async with store.unchanged():
         with pytest.raises(Conflict):
             await declarations.make(declaration(fqdn=ALIKE), OTHER)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from pdm_service.errors import Conflict, IdempotencyKeyReused, OverlapsAllocation
@@ -17,6 +18,7 @@ from tests.store import (
     OPERATOR,
     OTHER,
     TTL,
+    WATCH,
     WISH,
     Entry,
     Store,
@@ -64,14 +66,15 @@ async def test_of(store: Store) -> None:
 
 
 async def test_held_by_others(store: Store) -> None:
-    """A live allocation at, above or below a domain holds it against all but its own token."""
+    """A live allocation at or above a domain holds it against all but its own token."""
     await store.reserved("acme.pool.test")
     held = store.claims.held_by_others
-    for domain in ("acme.pool.test", "pool.test", "eu.acme.pool.test"):
+    for domain in ("acme.pool.test", "eu.acme.pool.test"):
         assert await held(domain, None) == "acme.pool.test"
         assert await held(domain, b"another") == "acme.pool.test"
         assert await held(domain, b"token of acme.pool.test") is None
-    assert await held("b.pool.test", None) is None
+    for domain in ("b.pool.test", "pool.test"):
+        assert await held(domain, None) is None
     await store.sql("UPDATE allocations SET expires_at = now()")
     assert await held("acme.pool.test", None) is None
 
@@ -122,14 +125,14 @@ async def test_open_beside_others(store: Store) -> None:
 
 
 async def test_open_of_a_held_domain(store: Store) -> None:
-    """A domain that is an allocation is not claimed, nor is one above or below it."""
+    """A domain that is an allocation is not claimed, nor is one below it; one above it is."""
     await store.adopted()
     async with store.unchanged():
         with pytest.raises(Conflict):
             await store.claimed()
-        for domain in (f"eu.{DOMAIN}", "example"):
-            with pytest.raises(OverlapsAllocation):
-                await store.claimed(domain)
+        with pytest.raises(OverlapsAllocation):
+            await store.claimed(f"eu.{DOMAIN}")
+    assert await store.claimed("example")
 
 
 async def test_open_with_the_key_of_another_request(store: Store) -> None:
@@ -178,13 +181,13 @@ async def test_withdraw(store: Store) -> None:
 async def test_nothing_is_done_to_an_expired_claim(store: Store) -> None:
     """A claim that has expired is not renewed, withdrawn, committed, proven nor adopted."""
     claim = await store.wished()
-    await store.claims.prove([claim.id], Proof.TRANSITION)
+    await store.claims.prove([claim.id], Proof.TRANSITION, WATCH)
     await store.sql("UPDATE claims SET expires_at = now()")
     async with store.unchanged():
         assert await store.claims.renew(DOMAIN, b"token", HOUR, CLIENT) is None
         assert await store.claims.withdraw(claim.id, CLIENT) is None
         assert await store.claims.wish(claim.id, WISH, CLIENT) is None
-        await store.claims.prove([claim.id], Proof.TXT)
+        await store.claims.prove([claim.id], Proof.TXT, WATCH)
         assert await store.claims.adopt(claim.id, CLIENT) is None
 
 
@@ -198,18 +201,37 @@ async def test_wish(store: Store) -> None:
     await store.claims.wish(claim.id, WISH, CLIENT)
     after = await store.row("claims")
     assert changed(before, after) == {"committed_at", "expires_at", "load_balancer_ips", "sovereign_fqdn", "imports"}
+    await store.claims.wish(claim.id, msgspec.structs.replace(WISH, acknowledged=("BYO-BELOW",)), CLIENT)
+    assert changed(after, await store.row("claims")) <= {"acknowledged", "expires_at"}
     assert (after["load_balancer_ips"], after["sovereign_fqdn"]) == (ADDRESSES, "acme.platform.test")
     assert after["expires_at"] - after["committed_at"] == timedelta(days=7)
     found = await store.claims.find(DOMAIN, b"token", None)
     assert found is not None
     assert found.imports == WISH.imports
-    assert await store.events(DOMAIN) == [CLAIMED, UNPROVEN]
+    assert await store.events(DOMAIN) == [CLAIMED, UNPROVEN, UNPROVEN]
+
+
+async def test_greatest_age(store: Store) -> None:
+    """Neither a renewal nor a commit lets a claim live beyond its greatest age; nor a reservation of a pool name."""
+    claim, held = await store.claimed(), await store.reserved()
+    for table in ("claims", "allocations"):
+        await store.sql(f"UPDATE {table} SET reserved_at = now() - interval '29 days 20 hours'")
+    assert await store.claims.renew(DOMAIN, b"token", 2 * DAY, CLIENT)
+    assert await store.claims.wish(claim.id, WISH, CLIENT)
+    assert await store.allocations.renew(held.fqdn, held.credentials.token_digest, 2 * DAY, CLIENT)
+    for table in ("claims", "allocations"):
+        row = await store.row(table)
+        assert row["expires_at"] == row["reserved_at"] + 30 * DAY
+        await store.sql(f"UPDATE {table} SET reserved_at = reserved_at - interval '5 hours'")
+    before = await store.row("claims")
+    assert await store.claims.renew(DOMAIN, b"token", 2 * DAY, CLIENT)
+    assert await store.row("claims") == before
 
 
 async def test_wish_again(store: Store) -> None:
     """A commit that comes again leaves the time of the first; the trail has the proof that is there by now."""
     claim = await store.wished()
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     again = await store.claims.wish(claim.id, WISH, CLIENT)
     assert again is not None
     assert again.committed_at == claim.committed_at
@@ -220,8 +242,8 @@ async def test_prove(store: Store) -> None:
     """A proof is recorded of the claims that are named, and of no other."""
     claim = await store.claimed()
     await store.claimed(by=OTHER)
-    await store.claims.prove([], Proof.TXT)
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([], Proof.TXT, WATCH)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     assert await store.sql("SELECT owner, proof FROM claims ORDER BY owner") == [
         {"owner": "client", "proof": "txt"}, {"owner": "other", "proof": None},
     ]  # fmt: skip
@@ -232,20 +254,67 @@ async def test_prove(store: Store) -> None:
     ("before", "then", "is_better"),
     [
         (Proof.TRANSITION, Proof.TXT, True), (Proof.TRANSITION, Proof.REGISTRAR, True),
-        (Proof.TXT, Proof.TRANSITION, False), (Proof.TXT, Proof.REGISTRAR, False), (Proof.REGISTRAR, Proof.TXT, False),
+        (Proof.TXT, Proof.TRANSITION, False), (Proof.REGISTRAR, Proof.TRANSITION, False),
+        (Proof.TXT, Proof.REGISTRAR, True), (Proof.REGISTRAR, Proof.TXT, True),
     ],
 )  # fmt: skip
 async def test_prove_what_is_proven(store: Store, before: Proof, then: Proof, is_better: bool) -> None:
-    """A strong proof takes the place of a weak one, and of nothing else."""
+    """A strong proof takes the place of any, a weak one of none that is strong."""
     claim = await store.claimed()
-    await store.claims.prove([claim.id], before)
+    await store.claims.prove([claim.id], before, WATCH)
     if is_better:
-        await store.claims.prove([claim.id], then)
+        await store.claims.prove([claim.id], then, WATCH)
         assert (await store.events(DOMAIN))[-1] == proven(then)
     else:
         async with store.unchanged():
-            await store.claims.prove([claim.id], then)
+            await store.claims.prove([claim.id], then, WATCH)
     assert (await store.row("claims"))["proof"] == (then if is_better else before)
+
+
+async def test_prove_again(store: Store) -> None:
+    """A proof that is seen again has the time of the last time, and no second entry in the trail."""
+    claim = await store.claimed()
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
+    before, entries = await store.row("claims"), await store.events(DOMAIN)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
+    after = await store.row("claims")
+    assert changed(before, after) == {"proof_seen_at"}
+    assert after["proof_seen_at"] > before["proof_seen_at"]
+    assert await store.events(DOMAIN) == entries
+
+
+async def test_who_proved(store: Store) -> None:
+    """The trail says who saw a proof: the watch, or the client whose registrar token showed it."""
+    claim = await store.claimed()
+    await store.claims.prove([claim.id], Proof.REGISTRAR, CLIENT)
+    assert (await store.events(DOMAIN))[-1] == said("proven", "reserved", "reserved", "registrar")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize("denied", [False, True])
+@pytest.mark.parametrize(("proof", "hours"), [(Proof.TXT, 23), (Proof.TXT, 25), (Proof.REGISTRAR, 23), (None, 25)])
+async def test_lapse(store: Store, committed: bool, denied: bool, proof: Proof | None, hours: int) -> None:
+    """A proof that was not seen for a day is none; a committed claim's TXT is none as soon as it is not there."""
+    claim = await (store.wished() if committed else store.claimed())
+    seen = await store.claimed(by=OTHER, token=b"other")
+    await store.claims.prove([seen.id, *([claim.id] if proof else [])], proof or Proof.TXT, WATCH)
+    await store.sql("UPDATE claims SET proof_seen_at = now() - $1::interval", hours * HOUR)
+    await store.claims.lapse(DOMAIN, [seen.id], denied=denied)
+    lapsed = proof is not None and (hours > 24 or (proof is Proof.TXT and committed and denied))
+    by_owner = {row["owner"]: row["proof"] for row in await store.rows("claims")}
+    assert by_owner == {"client": None if lapsed else proof, "other": proof or "txt"}
+    said_so = [one for one in await store.events(DOMAIN) if one.action == "lapsed"]
+    assert said_so == ([Entry("lapsed", "reserved", "reserved", "watch", proof)] if lapsed else [])
+
+
+async def test_refused(store: Store) -> None:
+    """Why a proven claim cannot be had stands with it until its next commit, and is news once."""
+    claim = await store.wished()
+    assert await store.claims.refused(claim.id, "no") is True
+    assert await store.claims.refused(claim.id, "no") is False
+    assert [one.dns.error for one in await store.claims.of(DOMAIN)] == ["no"]
+    await store.claims.wish(claim.id, WISH, CLIENT)
+    assert [one.dns.error for one in await store.claims.of(DOMAIN)] == [None]
 
 
 async def test_seen_elsewhere(store: Store) -> None:
@@ -353,7 +422,7 @@ async def test_a_claim_as_an_allocation(store: Store) -> None:
     wished = await store.claims.wish(claim.id, WISH, CLIENT)
     assert wished is not None
     assert (wished.state, wished.dns.state, wished.dns.updated_at) == ("reserved", "pending", wished.committed_at)
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     assert [one.needs for one in await store.claims.of(DOMAIN)] == [None]
     await store.sql("UPDATE claims SET mode = 'byo-api'")
     assert [one.needs for one in await store.claims.of(DOMAIN)] == ["registrar-token"]

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from pdm_service.errors import Conflict, OverlapsAllocation
@@ -15,6 +16,7 @@ from tests.store import (
     HOUR,
     OPERATOR,
     OTHER,
+    WATCH,
     WISH,
     Entry,
     Store,
@@ -22,6 +24,7 @@ from tests.store import (
     said,
 )
 
+OF_CLAIMS = ("proof_seen_at", "registered_at", "acknowledged", "problem")
 EVICTED = "somebody else proved that the domain is "
 
 
@@ -33,12 +36,12 @@ async def test_adopt(store: Store, mode: Mode, needs: str | None) -> None:
     """A claim that is proven and committed becomes an active allocation with its id and all it has, DNS pending, due
     now; the delegation is due to be observed, and where we are to change it the token is needed."""
     claim = await store.wished(key=b"key", tenant="team", mode=mode)
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     before = await store.row("claims")
     await store.sql("UPDATE watches SET due_at = now() + interval '1 hour'")
     await store.claims.adopt(claim.id, OPERATOR)
     row = await store.row("allocations")
-    carried = set(before) - {"challenge", "elsewhere_at", "expires_at", "committed_at"}
+    carried = set(before) - {"challenge", "elsewhere_at", "expires_at", "committed_at", *OF_CLAIMS}
     assert {column: row[column] for column in carried} == {column: before[column] for column in carried}
     wanted = {
         "state": "active", "dns_state": "pending", "needs": needs, "expires_at": None, "declared": False,
@@ -57,7 +60,7 @@ async def test_adopt_of_what_is_not_ready(store: Store, missing: str) -> None:
     """A claim without a proof, or whose holder has not committed, is not adopted."""
     claim = await (store.wished() if missing == "proof" else store.claimed())
     if missing != "proof":
-        await store.claims.prove([claim.id], Proof.TXT)
+        await store.claims.prove([claim.id], Proof.TXT, WATCH)
     async with store.unchanged():
         assert await store.claims.adopt(claim.id, CLIENT) is None
 
@@ -65,24 +68,28 @@ async def test_adopt_of_what_is_not_ready(store: Store, missing: str) -> None:
 async def test_adopt_once(store: Store) -> None:
     """Of many that adopt a claim at once one does."""
     claim = await store.wished()
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     found = await asyncio.gather(*(store.claims.adopt(claim.id, CLIENT) for _ in range(4)))
     assert sum(one is not None for one in found) == 1
 
 
 async def test_adopt_evicts_rivals(store: Store) -> None:
-    """A strong proof ends all other claims at, above and below the domain, and the memory of an orphan; no others."""
+    """A strong proof ends all other claims at and below the domain, and the memory of an orphan; no others.
+
+    Who claims a name above decides on what lies below, not the other way round.
+    """
     claim = await store.wished()
     for domain in (DOMAIN, f"eu.{DOMAIN}", "example"):
         await store.claimed(domain, OTHER)
     await store.claimed("acme2.example", OTHER)
     await store.sql("INSERT INTO orphans (fqdn) VALUES ($1), ('other.example')", DOMAIN)
-    await store.claims.prove([claim.id], Proof.REGISTRAR)
+    await store.claims.prove([claim.id], Proof.REGISTRAR, WATCH)
     await store.clear()
     assert await store.claims.adopt(claim.id, CLIENT)
-    assert [row["fqdn"] for row in await store.rows("claims")] == ["acme2.example"]
+    kept = await store.sql("SELECT fqdn FROM claims ORDER BY fqdn")
+    assert [row["fqdn"] for row in kept] == ["acme2.example", "example"]
     assert [row["fqdn"] for row in await store.rows("orphans")] == ["other.example"]
-    for domain in (DOMAIN, f"eu.{DOMAIN}", "example"):
+    for domain in (DOMAIN, f"eu.{DOMAIN}"):
         entry = (await store.events(domain))[0]
         assert entry[:4] == ("evicted", "reserved", None, "claim")
         assert (entry.outcome or "").startswith(EVICTED)
@@ -93,7 +100,7 @@ async def test_adopt_by_a_weak_proof_evicts_nobody(store: Store) -> None:
     claim = await store.wished()
     await store.claimed(by=OTHER)
     await store.sql("INSERT INTO orphans (fqdn) VALUES ($1)", DOMAIN)
-    await store.claims.prove([claim.id], Proof.TRANSITION)
+    await store.claims.prove([claim.id], Proof.TRANSITION, WATCH)
     assert await store.claims.adopt(claim.id, CLIENT)
     assert (await store.row("claims"))["owner"] == "other"
     assert len(await store.rows("orphans")) == 1
@@ -104,9 +111,9 @@ async def test_adopt_evicts_a_holder_by_a_weak_proof(store: Store) -> None:
     weak = await store.wished()
     neighbour = await store.adopted("other.example", proof=Proof.TRANSITION, token=b"neighbour")
     claim = await store.wished(by=OTHER, token=b"other")
-    await store.claims.prove([weak.id], Proof.TRANSITION)
+    await store.claims.prove([weak.id], Proof.TRANSITION, WATCH)
     await store.claims.adopt(weak.id, CLIENT)
-    await store.claims.prove([claim.id], Proof.TXT)
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
     await store.clear()
     assert await store.claims.adopt(claim.id, OTHER)
     row = await store.held(DOMAIN)
@@ -132,7 +139,7 @@ async def test_adopt_of_a_held_domain(store: Store, holder: Proof, released: boo
     await store.sql("UPDATE claims SET (fqdn, span) = (SELECT fqdn, span FROM allocations)")
     if released:
         await store.allocations.release_byo(held.id, None, orphan=False, actor=CLIENT)
-    await store.claims.prove([second.id], challenger)
+    await store.claims.prove([second.id], challenger, WATCH)
     async with store.unchanged():
         with pytest.raises(Conflict):
             await store.claims.adopt(second.id, OTHER)
@@ -142,11 +149,104 @@ async def test_adopt_above_or_below_a_held_domain(store: Store) -> None:
     """A domain above or below an allocation is not adopted, however well it is proven."""
     claims = [await store.wished(domain, token=domain.encode()) for domain in (f"eu.{DOMAIN}", "example")]
     await store.reserved(DOMAIN)
-    await store.claims.prove([one.id for one in claims], Proof.TXT)
+    await store.claims.prove([one.id for one in claims], Proof.TXT, WATCH)
     for claim in claims:
         async with store.unchanged():
             with pytest.raises(OverlapsAllocation):
                 await store.claims.adopt(claim.id, CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("proof", "age", "adopted"),
+    [
+        (Proof.TXT, timedelta(), True), (Proof.TXT, timedelta(minutes=2), False),
+        (Proof.TRANSITION, timedelta(), True), (Proof.TRANSITION, timedelta(minutes=2), False),
+        (Proof.REGISTRAR, timedelta(hours=23), True), (Proof.REGISTRAR, timedelta(hours=25), False),
+    ],
+)  # fmt: skip
+async def test_adopt_by_an_old_proof(store: Store, proof: Proof, age: timedelta, adopted: bool) -> None:
+    """What DNS showed counts at the moment; that a registrar's token showed it, for a day: the commit may have died."""
+    claim = await store.wished()
+    await store.claims.prove([claim.id], proof, WATCH)
+    await store.sql("UPDATE claims SET proof_seen_at = now() - $1::interval", age)
+    assert (await store.claims.adopt(claim.id, CLIENT) is not None) is adopted
+
+
+async def test_adopt_by_a_proof_of_the_release_before(store: Store) -> None:
+    """A proof without a time, as the release before wrote it, counts when it is seen again."""
+    claim = await store.wished()
+    await store.sql("UPDATE claims SET proof = 'registrar'")
+    assert await store.claims.adopt(claim.id, CLIENT) is None
+    await store.claims.prove([claim.id], Proof.REGISTRAR, CLIENT)
+    assert await store.claims.adopt(claim.id, CLIENT)
+
+
+@pytest.mark.parametrize(("later", "adopted"), [(Proof.TXT, False), (Proof.REGISTRAR, False), (None, True)])
+async def test_adopt_against_a_later_proof(store: Store, later: Proof | None, adopted: bool) -> None:
+    """Of two strong proofs of a domain the one counts that was seen last, whether or not its holder has committed."""
+    claim, rival = await store.wished(), await store.claimed(by=OTHER, token=b"other")
+    await store.claims.prove([claim.id], Proof.REGISTRAR, WATCH)
+    if later:
+        await store.claims.prove([rival.id], later, WATCH)
+    assert (await store.claims.adopt(claim.id, CLIENT) is not None) is adopted
+
+
+@pytest.mark.parametrize(("days", "gives_way"), [(-1, True), (1, False)])
+@pytest.mark.parametrize("known_by", ["delegation", "registry"])
+@pytest.mark.parametrize("proof", [Proof.TXT, Proof.TRANSITION])
+async def test_adopt_of_a_domain_that_changed_hands(
+    store: Store, days: int, gives_way: bool, known_by: str, proof: Proof
+) -> None:
+    """A holder whose proof is older than the registration, or than the delegation's leaving, gives way to a strong one."""
+    held = await store.adopted()
+    await store.sql("UPDATE allocations SET committed_at = now() + $1::interval", timedelta(days=days))
+    moment = await store.now()
+    if not gives_way:
+        with pytest.raises(Conflict):
+            await store.wished(by=OTHER, outdated=moment)
+        return
+    registered = {"registered_at": moment} if known_by == "registry" else {}
+    claim = await store.wished(by=OTHER, token=b"other", outdated=moment, **registered)
+    await store.claims.prove([claim.id], proof, WATCH)
+    outdated = moment if known_by == "delegation" else None
+    if proof.strong:
+        await store.claims.adopt(claim.id, OTHER, outdated)
+    else:
+        with pytest.raises(Conflict):
+            await store.claims.adopt(claim.id, OTHER, outdated)
+    assert (await store.held(DOMAIN))["id"] == (claim.id if proof.strong else held.id)
+
+
+async def test_adopt_above_a_held_domain(store: Store) -> None:
+    """Whoever proves the upper name decides: what is held below ends if the commit acknowledges it, in DNS first."""
+    lower = await store.adopted(f"eu.{DOMAIN}", OTHER, token=b"lower")
+    claim = await store.wished()
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
+    async with store.unchanged():
+        with pytest.raises(OverlapsAllocation, match=f"eu.{DOMAIN}"):
+            await store.claims.adopt(claim.id, CLIENT)
+    await store.claims.wish(claim.id, msgspec.structs.replace(WISH, acknowledged=("BYO-BELOW",)), CLIENT)
+    assert await store.claims.adopt(claim.id, CLIENT) is None
+    row = await store.held(lower.fqdn)
+    assert (row["id"], row["state"], row["dns_state"]) == (lower.id, "releasing", "removing")
+    assert [one["fqdn"] for one in await store.rows("orphans")] == [lower.fqdn]
+    assert (await store.events(lower.fqdn))[-1][:4] == ("evicted", "active", "releasing", "claim")
+    (waiting,) = await store.claims.of(DOMAIN)
+    assert f"eu.{DOMAIN}" in (waiting.dns.error or "")
+    assert await store.claims.adopt(claim.id, CLIENT) is None
+    await store.sql("DELETE FROM allocations")
+    assert await store.claims.adopt(claim.id, CLIENT)
+
+
+async def test_a_weak_proof_sends_nobody_away(store: Store) -> None:
+    """A proof by transition ends nothing below the domain, whatever its commit acknowledges."""
+    await store.adopted(f"eu.{DOMAIN}", OTHER, token=b"lower")
+    claim = await store.claimed()
+    await store.claims.wish(claim.id, msgspec.structs.replace(WISH, acknowledged=("BYO-BELOW",)), CLIENT)
+    await store.claims.prove([claim.id], Proof.TRANSITION, WATCH)
+    async with store.unchanged():
+        with pytest.raises(OverlapsAllocation):
+            await store.claims.adopt(claim.id, CLIENT)
 
 
 # --- release -----------------------------------------------------------------------------------------

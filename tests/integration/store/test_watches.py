@@ -1,15 +1,16 @@
 """Delegations in the store: which domain is observed next, what was found, and what follows of it."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from pdm_service.model.allocation import Mode
+from pdm_service.model.allocation import Mode, Proof
 from pdm_service.model.observation import Memory, Phase, Report
 from pdm_service.store.registrar_changes import Kind, Result
 from pdm_service.store.watches import Watches
-from tests.store import DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, Entry, Store, changed, sheet
+from tests.store import DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, WATCH, Entry, Store, changed, sheet
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MEMORY = Memory(since=T0, changed_at=T0, phase="live", ds_ttl=600)
@@ -31,24 +32,55 @@ async def test_lease(store: Store) -> None:
     """A domain that is due is leased to one replica for 15 seconds, and to nobody else before they are over."""
     await store.claimed()
     before = await store.row("watches")
-    (lease,) = await store.watches.lease(10)
+    (lease,) = await store.watches.lease(10, 10, {})
     after = await store.row("watches")
     assert changed(before, after) == {"lease_id", "lease_until", "looked_at"}
     assert (lease.id, lease.name, lease.row.memory) == (after["lease_id"], DOMAIN, None)
     assert after["lease_until"] - after["looked_at"] == timedelta(seconds=15)
     assert lease.row.at == after["looked_at"]
     async with store.unchanged():
-        assert await store.watches.lease(10) == []
+        assert await store.watches.lease(10, 10, {}) == []
     await store.sql("UPDATE watches SET lease_until = now() - interval '1 second'")
-    assert len(await store.watches.lease(10)) == 1
+    assert len(await store.watches.lease(10, 10, {})) == 1
 
 
 async def test_lease_in_order(store: Store) -> None:
     """Domains that are due come longest first, as many as are wanted; what is not due comes not at all."""
     for domain, due in (("a.test", "1 minute"), ("b.test", "-2 minutes"), ("c.test", "-1 minute"), ("d.test", None)):
         await store.sql("INSERT INTO watches (fqdn, due_at) VALUES ($1, now() + $2::text::interval)", domain, due)
-    assert [one.name for one in await store.watches.lease(1)] == ["b.test"]
-    assert [one.name for one in await store.watches.lease(10)] == ["c.test"]
+    assert [one.name for one in await store.watches.lease(1, 1, {})] == ["b.test"]
+    assert [one.name for one in await store.watches.lease(10, 10, {})] == ["c.test"]
+
+
+async def test_lease_in_turn(store: Store) -> None:
+    """Of each tenant the longest waiting comes first, then the next of each; nobody has more than its most."""
+    for number in range(40):
+        await store.sql(
+            "INSERT INTO watches (fqdn, due_at, whose) VALUES ($1, now() - interval '1 hour', 'flood/')",
+            f"f{number}.test",
+        )
+    for domain, whose in (
+        ("a.test", "client/one"),
+        ("b.test", "client/two"),
+        ("c.test", "client/one"),
+        ("d.test", None),
+    ):
+        await store.sql("INSERT INTO watches (fqdn, due_at, whose) VALUES ($1, now(), $2)", domain, whose)
+    first = await store.watches.lease(5, 3, {})
+    assert sorted(one.row.whose for one in first) == ["", "client/one", "client/two", "flood/", "flood/"]
+    then = await store.watches.lease(10, 3, Counter(one.row.whose for one in first))
+    assert sorted(one.row.whose for one in then) == ["client/one", "flood/"]
+    assert await store.watches.lease(10, 3, {"flood/": 3}) == []
+
+
+async def test_whose_turn_a_look_is(store: Store) -> None:
+    """A domain is looked at in the turn of who claimed it first, until somebody holds it."""
+    await store.claimed(tenant="team")
+    claim = await store.wished(by=OTHER, token=b"other")
+    assert [one.row.whose for one in await store.watches.lease(1, 1, {})] == ["client/team"]
+    await store.claims.prove([claim.id], Proof.TXT, WATCH)
+    await store.claims.adopt(claim.id, OTHER)
+    assert (await store.row("watches"))["whose"] == "other/"
 
 
 async def test_lease_one(store: Store) -> None:
@@ -102,7 +134,7 @@ async def test_clock_ahead(store: Store) -> None:
 async def test_record(store: Store) -> None:
     """What was observed is recorded and read back, the lease ends, and a claimed domain is due again."""
     await store.claimed()
-    (lease,) = await store.watches.lease(10)
+    (lease,) = await store.watches.lease(10, 10, {})
     before = await store.row("watches")
     assert await store.watches.known(DOMAIN) is None
     assert await store.watches.record(lease, report(), MEMORY, HOUR)
@@ -141,7 +173,7 @@ async def test_record_of_what_somebody_has(store: Store, what: str, is_due: bool
 async def test_record_without_the_lease(store: Store) -> None:
     """Whose lease was taken over records nothing, and does not end the other's."""
     await store.claimed()
-    (lease,) = await store.watches.lease(10)
+    (lease,) = await store.watches.lease(10, 10, {})
     await store.sql("UPDATE watches SET lease_id = gen_random_uuid()")
     async with store.unchanged():
         assert not await store.watches.record(lease, report(), MEMORY, HOUR)
@@ -151,12 +183,12 @@ async def test_record_without_the_lease(store: Store) -> None:
 async def test_give_up(store: Store) -> None:
     """An observation that is called off leaves the domain due, for anybody."""
     await store.claimed()
-    (lease,) = await store.watches.lease(10)
+    (lease,) = await store.watches.lease(10, 10, {})
     before = await store.row("watches")
     await store.watches.give_up(lease)
     after = await store.row("watches")
     assert (changed(before, after), after["lease_id"]) == ({"lease_id", "lease_until"}, None)
-    assert len(await store.watches.lease(10)) == 1
+    assert len(await store.watches.lease(10, 10, {})) == 1
 
 
 async def test_hurry(store: Store) -> None:
@@ -165,7 +197,7 @@ async def test_hurry(store: Store) -> None:
     await store.claimed("other.example")
     await store.sql("UPDATE watches SET due_at = now() + interval '1 hour'")
     await store.watches.hurry(DOMAIN)
-    assert [one.name for one in await store.watches.lease(10)] == [DOMAIN]
+    assert [one.name for one in await store.watches.lease(10, 10, {})] == [DOMAIN]
 
 
 # --- what follows --------------------------------------------------------------------------------------

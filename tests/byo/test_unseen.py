@@ -1,0 +1,161 @@
+"""Unanswered is not absent: however a customer's nameservers fail, no mail is lost by a change that did not name it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests import faulty
+from tests.byo.conftest import Byo, Registry, at
+from tests.eventually import eventually
+from tests.faulty import Fault, Faulty
+from tests.registrars.server import Server
+from tests.service import Service
+from tests.tree import Tree, rr
+
+MAIL = (("", "MX", "10 mx.example.net."), ("", "TXT", '"v=spf1 mx -all"'), ("_dmarc", "TXT", '"v=DMARC1; p=reject"'))
+
+
+class Old:
+    """Two nameservers of the old provider, in front of its real one, and what they are called."""
+
+    def __init__(self, tree: Tree, domain: str, registrar: Server) -> None:
+        self.tree, self.domain, self.registrar = tree, domain, registrar
+        self.servers: list[Faulty] = []
+        web = [rr(domain, "A", "192.0.2.1", ttl=2)]
+        mail = [rr(f"{label}.{domain}" if label else domain, rtype, text, ttl=2) for label, rtype, text in MAIL]
+        self.names = [f"ns{number}.x{domain}" for number in (1, 2)]
+        tree.old_zone(domain, *web, *mail, names=self.names)
+
+    def serve(self, *faults: Fault, tcp: bool = True) -> None:
+        """Have one nameserver for each fault."""
+        for name, fault in zip(self.names, faults, strict=True):
+            behave = faulty.through(self.tree.old.addresses[0], fault)
+            server = Faulty(self.tree.address(), self.domain, tuple(self.names), behave, tcp=tcp)
+            self.servers.append(server)
+            self.tree.host(name, server.address)
+        self.registrar.domains[self.domain].nameservers = list(self.names)
+        self.tree.delegate(self.domain, self.names)
+
+
+@pytest.fixture
+def old(tree: Tree, domain: str, registrar: Server) -> Iterator[Old]:
+    made = Old(tree, domain, registrar)
+    yield made
+    for server in made.servers:
+        server.stop()
+
+
+@pytest.fixture
+def customer(domain: str) -> str:
+    """Nobody serves the domain before a test says how."""
+    return domain
+
+
+def problems(api: Byo) -> dict[str, str]:
+    """What the pre-flight says, by code."""
+    body = {"registrar": api.credential["registrar"], "domain": api.domain, "token": api.credential["registrarToken"]}
+    found = api.post("/v1/validate", **body).raise_for_status().json().get("problems", [])
+    return {one["code"]: f"{one['severity']}: {one['seen']}" for one in found}
+
+
+def named(api: Byo) -> dict[str, str]:
+    """The findings once mail is named; until then it must be named as unseen, and in the way."""
+
+    def mail() -> dict[str, str] | None:
+        found = problems(api)
+        if "BYO-OLD-MAIL" in found:
+            return found
+        assert found["BYO-OLD-UNSEEN"].startswith("block"), found
+        return None
+
+    return eventually(mail, 30)
+
+
+FAULTS: dict[str, tuple[Fault, Fault]] = {
+    "healthy": (faulty.healthy, faulty.healthy),
+    "FORMERR to EDNS": (faulty.formerr_to_edns, faulty.formerr_to_edns),
+    "rate limited, slip 0": (faulty.rate_limited(0), faulty.rate_limited(0)),
+    "rate limited, slip 2": (faulty.rate_limited(2), faulty.rate_limited(2)),
+    "every tenth answer lost": (faulty.lossy, faulty.lossy),
+    "600 ms": (faulty.late(0.6), faulty.late(0.6)),
+    "half of them SERVFAIL": (faulty.servfail_but_for_the_apex, faulty.healthy),
+}
+
+
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS.keys())
+def test_mail_is_named(api: Byo, old: Old, registry: Registry, faults: tuple[Fault, Fault]) -> None:
+    """The commit that does not acknowledge mail is refused, whatever the old nameservers do; one that does goes through."""
+    registry.paused = True
+    old.serve(*faults)
+    api.reserve("byo-api")
+    refused = api.flip()
+    assert (refused.status_code, refused.json()["error"]) == (409, "preflight-blocked"), refused.text
+    assert {one["code"] for one in refused.json()["problems"]} <= {"BYO-OLD-MAIL", "BYO-OLD-UNSEEN"}
+    found = named(api)
+    for label, rtype, _ in MAIL:
+        if rtype == "MX" or label:
+            assert f"{label}.{old.domain} {rtype}".lstrip(".") in found["BYO-OLD-MAIL"]
+    assert old.registrar.writes == []
+    agreed = ("BYO-OLD-WEB", "BYO-OLD-MAIL")
+    eventually(lambda: api.flip(acknowledge=agreed).status_code == 200, 30)
+
+
+def test_what_is_not_answered_at_all(api: Byo, old: Old, registry: Registry) -> None:
+    """Where servers answer SERVFAIL to all but SOA and NS, nothing is known, and nobody's word makes it known."""
+    old.serve(faulty.servfail_but_for_the_apex, faulty.servfail_but_for_the_apex)
+    api.reserve("byo-api")
+    found = problems(api)
+    assert found["BYO-OLD-UNSEEN"].startswith("block")
+    assert f"{old.domain} MX" in found["BYO-OLD-UNSEEN"]
+    refused = api.flip(acknowledge=("BYO-OLD-UNSEEN", "BYO-OLD-MAIL", "BYO-OLD-WEB"))
+    assert (refused.status_code, [one["code"] for one in refused.json()["problems"]]) == (409, ["BYO-OLD-UNSEEN"])
+    assert old.registrar.writes == []
+
+
+def test_nobody_answers(api: Byo, old: Old, registry: Registry) -> None:
+    """Where none of the old nameservers answers anything, that is no empty zone."""
+    old.serve(lambda *_: None, lambda *_: None)
+    api.reserve("byo-api")
+    found = problems(api)
+    assert found["BYO-OLD-UNSEEN"].startswith("block: none of the current nameservers answers")
+    assert api.flip(acknowledge=("BYO-OLD-UNSEEN",)).status_code == 409
+
+
+def test_versions_that_differ(api: Byo, old: Old, registry: Registry, tree: Tree) -> None:
+    """What only one of two versions of the zone has is seen, whichever server is asked first."""
+
+    def without_mail(query, tcp, real):  # type: ignore[no-untyped-def]
+        reply = real()
+        for rrset in reply.answer:
+            if rrset.rdtype == 6:
+                reply.answer = [faulty.dns.rrset.from_text(rrset.name, 60, "IN", "SOA", "a. b. 99 1 1 1 1")]
+                return reply
+        reply.answer = []
+        return reply
+
+    old.serve(without_mail, faulty.healthy)
+    api.reserve("byo-api")
+    assert {one["code"] for one in api.flip().json()["problems"]} == {"BYO-OLD-MAIL"}
+
+
+def test_tcp_is_closed(api: Byo, old: Old, registry: Registry) -> None:
+    """Without TCP what fits into a datagram is seen; what does not is unseen, and mail among it stops the change."""
+    texts = [f'"{number}-{"x" * 200}"' for number in range(12)]
+    old.tree.old_patch(old.domain, rr(old.domain, "TXT", *texts, '"v=spf1 -all"', ttl=2))
+    old.serve(faulty.healthy, faulty.healthy, tcp=False)
+    api.reserve("byo-api")
+    found = problems(api)
+    assert "BYO-OLD-MAIL" in found
+    assert found["BYO-OLD-UNSEEN"].startswith("block"), found
+    assert f"{old.domain} TXT" in found["BYO-OLD-UNSEEN"]
+
+
+def test_proof_at_nameservers_without_edns(
+    new_byo_service: Callable[..., Service], old: Old, tree: Tree, registrar: Server
+) -> None:
+    """The TXT record is seen at nameservers that answer FORMERR to EDNS, too."""
+    old.serve(faulty.formerr_to_edns, faulty.formerr_to_edns)
+    byo = Byo(new_byo_service(**at(registrar)).start(), tree, old.domain)
+    byo.reserve()
+    byo.prove()
+    assert byo.commit().status_code == 200
