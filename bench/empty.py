@@ -28,6 +28,9 @@ async def ready() -> None:
 class _Empty:
     """Stands where the service's parts are built."""
 
+    contexts = None
+    """It speaks plain HTTP."""
+
     def __init__(self, *_: object) -> None:
         pass
 

@@ -6,10 +6,10 @@ import urllib.request
 
 import httpx
 
-from bench.fairness import settings
 from bench.measure import Effort, Line, progress
 from bench.stack import Program, Stack
 from pdm_service.dev.servers import wait_until
+from tests.flood import settings
 from tests.tree import OLD_NAMES, TLD, Tree, Zones, rr
 
 _OBSERVED_SECONDS = 120.0

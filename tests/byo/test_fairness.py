@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import fairness
+from tests import flood
 from tests.eventually import eventually
 from tests.service import ADDRESS, Service
 from tests.tree import OLD_NAMES, TLD, Tree, Zones, rr
@@ -17,19 +17,19 @@ def test_a_flood_beside_a_customer(
     new_byo_service: Callable[..., Service], tree: Tree, customer: str, directory: Path
 ) -> None:
     """While 60 silent domains of one client are looked at, and asked for, another's is committed and looked at in time."""
-    with fairness.silent(tree) as names:
+    with flood.silent(tree) as names:
         domains = [f"f{number}-{uuid.uuid4().hex[:6]}.{TLD}" for number in range(FLOOD)]
         for server in tree.tlds:
             Zones(server).patch(TLD, [rr(one, "NS", *(f"{name}." for name in names)) for one in domains])
         late = f"late{customer}"
         tree.delegate(late, OLD_NAMES, tree.old_zone(late, rr(late, "A", "192.0.2.1")))
-        service = new_byo_service(**fairness.callers(directory)).start()
+        service = new_byo_service(**flood.callers(directory)).start()
         url = str(service.client.base_url)
-        with fairness.client(url, "flood") as flood, fairness.client(url, "other") as other:
+        with flood.client(url, "flood") as flooding, flood.client(url, "other") as other:
             for one in domains:
-                flood.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
+                flooding.post("/v1/reserve", json={"mode": "byo-manual", "domain": one}).raise_for_status()
             with ThreadPoolExecutor(8) as threads:
-                asked = [threads.submit(flood.get, f"/v1/delegations/{one}?fresh=true") for one in domains]
+                asked = [threads.submit(flooding.get, f"/v1/delegations/{one}?fresh=true") for one in domains]
 
                 def claimed(domain: str, *, shown: bool) -> dict[str, str]:
                     body = {"mode": "byo-manual", "domain": domain}
