@@ -172,6 +172,9 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as error:
             raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS:.0f} s") from error
+        if message["type"] == "http.disconnect":
+            # No defect, and nobody is left to read an answer: it ends as the request that it is, an unfinished one.
+            raise RequestTimeout("the client went away before the body was there")
         self.complete = not message.get("more_body", False)
         return message
 

@@ -1,8 +1,10 @@
 """Slow clients: who never finishes a request holds nobody else up, and is shown out in time."""
 
 import contextlib
+import re
 import selectors
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -188,3 +190,37 @@ def test_sigterm_with_a_short_drain_timeout(new_service: Callable[..., Service],
         waiting.exception(timeout=patient(5))
     assert took < 2 + patient(SLACK_SECONDS)
     assert code == 0
+
+
+AWAY: dict[str, list[bytes]] = {
+    "half a body": [HALF_BODY],
+    "half a body, in parts": [HALF_BODY, b"Domain", b'": "x'],
+    "half a chunk": [HALF_CHUNK],
+    "a chunk, and no end": [HALF_CHUNK + b'"a":\r\n'],
+    "nothing of a body that was asked for": [HALF_BODY.partition(b"\r\n\r\n")[0] + b"\r\nExpect: 100-continue\r\n\r\n"],
+    "half a body where none is read": [HALF_BODY.replace(b"/v1/reserve", b"/v1/nothing")],
+}
+
+
+@pytest.mark.parametrize("parts", AWAY.values(), ids=AWAY.keys())
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_client_that_goes_away_amid_its_body(service: Service, parts: list[bytes], reset: bool) -> None:
+    """It is no defect: no warning, no error, nothing that an alert counts."""
+    before, failures = len(service.lines()), failed(service)
+    path = parts[0].split(b" ")[1].decode()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=patient(5)) as connection:
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.05)
+    told = eventually(lambda: [one for one in service.lines()[before:] if one.get("path") == path])
+    assert [one["status"] for one in told] == [404 if path == "/v1/nothing" else 408]
+    assert {one["level"] for one in service.lines()[before:]} == {"info"}
+    assert failed(service) == failures
+
+
+def failed(service: Service) -> list[str]:
+    """What the metrics have of answers that are the service's own fault."""
+    text = service.client.get("/metrics").text
+    return re.findall(r'^pdm_http_(?:requests_total\{[^}]*status="5[^}]*\}|errors_total) \S+$', text, re.MULTILINE)
