@@ -1,4 +1,4 @@
-.PHONY: setup demo dev test lint bench lock
+.PHONY: setup demo dev test lint audit bench lock
 
 # Install what is missing for the tests, or for what is named: make setup NEEDS="lint unit"
 setup:
@@ -26,6 +26,11 @@ lint:
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+# Ask whether a locked package has a known vulnerability; where nobody can be asked, say so.
+audit:
+	@scripts/setup lint
+	@.venv/bin/python scripts/audit
 
 # Measure.
 bench:
