@@ -129,6 +129,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "tls_key_file": reader.get("PDM_TLS_KEY_FILE", "", values.maybe_file(str)),
         "tls_client_ca_file": reader.get("PDM_TLS_CLIENT_CA_FILE", "", values.maybe_file(str)),
         "database_url": reader.get("PDM_DATABASE_URL", None, values.database_url),
+        "database_password": reader.get("PDM_DATABASE_PASSWORD", "", values.Secret),
         "database_connections": reader.get("PDM_DATABASE_CONNECTIONS", "12", values.count),
         "pdns_base_url": reader.get("PDM_PDNS_BASE_URL", None, values.http_url),
         "pdns_api_key": reader.get("PDM_PDNS_API_KEY", None, values.secret_header),
@@ -197,6 +198,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         reader.faults.append(f"{missing}: missing; a pool registrar needs a name and a token")
     if reader.faults:
         raise SettingsError("\n".join(reader.faults))
+    password = settings.pop("database_password")
+    settings["database_url"] = values.with_password(str(settings["database_url"]), str(password))
     made = msgspec.convert(settings, Settings, strict=False)
     if fault := _tls_fault(made):
         raise SettingsError(fault)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from adapters.all import NAMES
 from pdm_service import names, tls
@@ -117,6 +117,11 @@ def database_url(text: str) -> str:
         msg = "takes postgresql://user:password@host:port/database?sslmode=…, special characters in it %-encoded"
         raise ValueError(msg)
     return Secret(text)
+
+
+def with_password(url: str, password: str) -> Secret:
+    """Return a DSN with a password that it does not have itself; without one it is as it was."""
+    return Secret(f"{url}{'&' if '?' in url else '?'}password={quote(password, safe='')}" if password else url)
 
 
 def http_url(text: str) -> str:

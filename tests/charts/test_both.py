@@ -52,6 +52,24 @@ def test_generated_files_are_of_these_values(chart: str) -> None:
 
 
 @each_set_of_values
+def test_secrets_are_files(values: Path) -> None:
+    """What is secret is mounted, for the pod's own group alone; a variable says at most where the database is."""
+    for _, spec in pods(render(chart_of(values), values)):
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        for container in spec["containers"]:
+            from_secrets = {entry["name"] for entry in container.get("env", []) if "valueFrom" in entry}
+            assert from_secrets <= {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER"}
+            assert not [
+                entry for entry in container.get("env", []) if entry["name"] in {"PGPASSWORD", "PDM_PDNS_API_KEY"}
+            ]
+            for mount in container.get("volumeMounts", []):
+                if secret := volumes[mount["name"]].get("secret"):
+                    assert mount["readOnly"]
+                    assert secret["items"]
+                    assert secret.get("defaultMode") == 0o440 or mount["name"] == "database-ca"
+
+
+@each_set_of_values
 def test_pods_are_restricted(values: Path) -> None:
     """Every pod meets the Pod Security Standard "restricted", and beyond it has no writable root directory and no token.
 

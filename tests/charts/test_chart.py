@@ -82,7 +82,8 @@ def test_environment_is_of_settings_that_exist() -> None:
     known |= {
         f"PDM_REGISTRAR_{name.upper()}_{option}" for name, entry in ALL.items() for option in ("URL", *entry.options)
     }
-    driver = {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLROOTCERT"}
+    driver = {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSSLROOTCERT"}
+    known |= {f"{name}_FILE" for name in known}
     (container,) = one(rendered(EVERYTHING), "Deployment")["spec"]["template"]["spec"]["containers"]
     found = {entry["name"] for entry in container["env"]}
     assert found - known - driver == {"HTTPS_PROXY"}
@@ -98,14 +99,14 @@ def test_cluster_is_kept_and_wired() -> None:
     spec = one(objects, "Deployment")["spec"]["template"]["spec"]
     environment = {entry["name"]: entry for entry in spec["containers"][0]["env"]}
     for variable, key in (
-        ("PGHOST", "host"), ("PGPORT", "port"), ("PGDATABASE", "dbname"), ("PGUSER", "username"), ("PGPASSWORD", "password"),
+        ("PGHOST", "host"), ("PGPORT", "port"), ("PGDATABASE", "dbname"), ("PGUSER", "username"),
     ):  # fmt: skip
         assert environment[variable]["valueFrom"] == {"secretKeyRef": {"name": f"{name}-app", "key": key}}
     assert environment["PDM_DATABASE_URL"]["value"] == "postgresql:///?sslmode=verify-full"
     assert [volume["secret"]["secretName"] for volume in spec["volumes"] if volume["name"] == "database-ca"] == [
         f"{name}-ca"
     ]
-    policy = one(objects, "NetworkPolicy")
+    policy = one(objects, "NetworkPolicy", "pdm-pool-domain-manager")
     assert {"podSelector": {"matchLabels": {"cnpg.io/cluster": name}}} in [
         peer for rule in policy["spec"]["egress"] for peer in rule.get("to", ())
     ]
@@ -157,21 +158,30 @@ def test_external_database() -> None:
     assert environment["PGHOST"]["valueFrom"]["secretKeyRef"] == {"name": "managed-postgres", "key": "endpoint"}
     assert environment["PGPORT"]["valueFrom"]["secretKeyRef"] == {"name": "managed-postgres", "key": "port"}
     assert environment["PDM_DNS_ROOT_HINTS"]["value"] == "none"
-    assert not [rule for rule in one(objects, "NetworkPolicy")["spec"]["egress"] if {"port": 443} in rule["ports"]]
+    assert not [
+        rule
+        for rule in one(objects, "NetworkPolicy", "pdm-pool-domain-manager")["spec"]["egress"]
+        if {"port": 443} in rule["ports"]
+    ]
 
 
 def test_network_policy() -> None:
     """Callers, Prometheus and the test get in, and callers without a credential where they are named; nobody else."""
 
     def peers(objects: list[dict[str, Any]]) -> list[Any]:
-        (rule,) = one(objects, "NetworkPolicy")["spec"]["ingress"]
+        (rule,) = one(objects, "NetworkPolicy", "pdm-pool-domain-manager")["spec"]["ingress"]
         assert rule["ports"] == [{"port": "http"}]
         return [peer for peer in rule["from"] if "component" not in json.dumps(peer)]
 
-    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert peers(rendered()) == [{"podSelector": {}}, monitoring]
-    crossplane = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "crossplane-system"}}}
-    assert peers(rendered(crossplane__enabled=True)) == [{"podSelector": {}}, monitoring, crossplane]
+    def named(namespace: str, **labels: str) -> dict[str, Any]:
+        spaces = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}} if namespace else {}
+        return {**spaces, "podSelector": {"matchLabels": labels}}
+
+    catalyst = named("", **{"app.kubernetes.io/name": "catalyst-api"})
+    prometheus = named("monitoring", **{"app.kubernetes.io/name": "prometheus"})
+    assert peers(rendered()) == [catalyst, prometheus]
+    provider = named("crossplane-system", **{"pkg.crossplane.io/provider": "provider-http"})
+    assert peers(rendered(crossplane__enabled=True)) == [catalyst, prometheus, provider]
     assert len(peers(rendered(EVERYTHING))) == 4
     # Peers for callers without a credential are of no effect where there are none.
     assert len(peers(rendered(networkPolicy__compatibilityFrom=[{"podSelector": {}}]))) == 2
@@ -231,7 +241,7 @@ def test_selectors_find_the_pods() -> None:
     for selector in (
         one(objects, "Service")["spec"]["selector"],
         one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        one(objects, "NetworkPolicy", "pdm-pool-domain-manager")["spec"]["podSelector"]["matchLabels"],
         one(objects, "Deployment")["spec"]["selector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()

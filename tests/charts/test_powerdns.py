@@ -116,10 +116,6 @@ def test_secrets_are_only_referred_to(values: Path) -> None:
                 r"(?m)^\s*(api-key|webserver-password|gpgsql-password)\s*=", "\n".join(each["data"].values())
             )
             assert not re.search(r"password=|apiKey=", each["data"].get("dnsdist.conf", ""))
-    for _, spec in pods(objects):
-        for variable in spec["containers"][0].get("env", []):
-            if variable["name"] in {"PDNS_API_KEY", "PGPASSWORD"}:
-                assert "secretKeyRef" in variable["valueFrom"]
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.stem)
@@ -242,7 +238,6 @@ def test_only_powerdns_goes_by_the_pooler() -> None:
     assert pooler["spec"]["cluster"]["name"] == cluster["metadata"]["name"]
     powerdns = environment(pod_spec(one(objects, "Deployment", "dns")))
     assert pooler["metadata"]["name"] == powerdns["PGHOST"]
-    assert ("dns-db-app", "password") == powerdns["PGPASSWORD"]
     assert "gpgsql-prepared-statements=no" in one(objects, "ConfigMap", "dns")["data"]["pdns.conf"]
     assert environment(pod_spec(one(objects, "Job")))["PGHOST"] == ("dns-db-app", "host")
     direct = render("powerdns", DEFAULTS)
@@ -275,8 +270,8 @@ def test_pool_domain_manager_is_told_the_names_that_are_rendered() -> None:
     objects = render("powerdns", DEFAULTS, release="powerdns")
     service = one(objects, "Service", "powerdns-api")
     assert values["powerdns"]["url"] == f"http://powerdns-api.dns.svc:{service['spec']['ports'][0]['port']}"
-    _, key = environment(pod_spec(one(objects, "Deployment", "powerdns")))["PDNS_API_KEY"]
-    assert key == values["powerdns"]["secretKey"]
+    (api,) = (one for one in pod_spec(one(objects, "Deployment", "powerdns"))["volumes"] if one["name"] == "api")
+    assert api["secret"]["items"][0]["key"] == values["powerdns"]["secretKey"]
     assert {"powerdns", "powerdns-backend"} <= {
         each["metadata"]["name"] for each in objects if each["kind"] == "Service"
     }

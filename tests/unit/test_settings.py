@@ -7,6 +7,7 @@ import sys
 import termios
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -82,6 +83,16 @@ def start(**more: str) -> subprocess.CompletedProcess[str]:
 def test_default_of_a_variable(field: str, expected: object) -> None:
     """With the required variables alone every other setting has the contract's default."""
     assert expected == getattr(read(REQUIRED), field)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h/d", "postgresql:///?sslmode=require"])
+def test_password_of_the_database(url: str, tmp_path: Path) -> None:
+    """The password may stand by itself, with any characters, and in a file; without one the DSN is as it was."""
+    (tmp_path / "password").write_text("p@ss:/?&=% ä\n")
+    found = read({**REQUIRED, "PDM_DATABASE_URL": url, "PDM_DATABASE_PASSWORD_FILE": str(tmp_path / "password")})
+    assert parse_qs(urlsplit(found.database_url).query)["password"] == ["p@ss:/?&=% ä"]
+    assert found.database_url.startswith(url)
+    assert read({**REQUIRED, "PDM_DATABASE_URL": url}).database_url == url
 
 
 def test_root_servers() -> None:

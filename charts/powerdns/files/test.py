@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 import urllib.request
+from pathlib import Path
 
 
 def answers(host: str, port: str) -> None:
@@ -27,9 +28,8 @@ def answers(host: str, port: str) -> None:
     raise SystemExit(f"{host} does not answer")
 
 
-request = urllib.request.Request(
-    os.environ["API_URL"] + "/api/v1/servers/localhost", headers={"X-API-Key": os.environ["PDNS_API_KEY"]}
-)
+key = Path(os.environ["API_KEY_FILE"]).read_text().strip()
+request = urllib.request.Request(os.environ["API_URL"] + "/api/v1/servers/localhost", headers={"X-API-Key": key})
 with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as reply:
     print("PowerDNS", json.load(reply)["version"])
 for name in sys.argv[1:]:

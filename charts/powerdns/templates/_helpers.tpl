@@ -142,7 +142,7 @@ lifecycle:
 {{- $verified = true -}}
 {{- end -}}
 {{- $mode := default (ternary (ternary "verify-ca" "verify-full" $pooled) "require" $verified) $database.sslMode -}}
-{{- $from := dict "PGHOST" $keys.host "PGPORT" $keys.port "PGDATABASE" $keys.dbname "PGUSER" $keys.username "PGPASSWORD" $keys.password -}}
+{{- $from := dict "PGHOST" $keys.host "PGPORT" $keys.port "PGDATABASE" $keys.dbname "PGUSER" $keys.username -}}
 {{- if $pooled -}}
 {{- $from = omit $from "PGHOST" "PGPORT" }}
 - name: PGHOST
@@ -157,6 +157,8 @@ lifecycle:
       name: {{ $secret }}
       key: {{ $key }}
 {{- end }}
+- name: PGPASSFILE
+  value: /var/run/pdns/pgpass
 - name: PGSSLMODE
   value: {{ $mode }}
 {{- if $verified }}
@@ -165,7 +167,15 @@ lifecycle:
 {{- end }}
 {{- end -}}
 
+{{/* Shell lines that hand libpq the password: it takes a file that is its account's alone, which no volume of a Secret is. */}}
+{{- define "powerdns.databasePassword" -}}
+umask 077
+{ printf '*:*:*:*:'; sed 's/[\\:]/\\&/g' /etc/powerdns-database/password; echo; } >/var/run/pdns/pgpass
+{{- end -}}
+
 {{- define "powerdns.databaseMounts" -}}
+- {name: database, mountPath: /etc/powerdns-database, readOnly: true}
+- {name: run, mountPath: /var/run/pdns}
 {{- if or .Values.database.cnpg.create .Values.database.external.caSecret }}
 - name: database-ca
   mountPath: /etc/postgresql-ca
@@ -175,6 +185,17 @@ lifecycle:
 
 {{- define "powerdns.databaseVolumes" -}}
 {{- $external := .Values.database.external -}}
+{{- $created := .Values.database.cnpg.create }}
+- name: database
+  secret:
+    secretName: {{ ternary (printf "%s-app" (include "powerdns.cluster" .)) $external.existingSecret $created }}
+    defaultMode: 0440
+    items:
+      - key: {{ ternary "password" $external.keys.password $created }}
+        path: password
+- name: run
+  # In memory, because secrets are in it.
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
 {{- if or .Values.database.cnpg.create $external.caSecret }}
 - name: database-ca
   secret:
