@@ -1,4 +1,4 @@
-.PHONY: setup demo dev test lint audit bench lock
+.PHONY: setup demo dev test lint audit bench fuzz lock
 
 # Install what is missing for the tests, or for what is named: make setup NEEDS="lint unit"
 setup:
@@ -37,6 +37,12 @@ bench:
 	@scripts/setup bench
 	.venv/bin/python -m bench
 
+# Look for bytes that hurt, for half an hour: make fuzz MINUTES=5
+MINUTES = 30
+fuzz:
+	@scripts/setup fuzz
+	.venv/bin/python -m fuzz --minutes $(MINUTES)
+
 # Lock the versions anew.
 COMPILE = .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 lock:
@@ -45,3 +51,4 @@ lock:
 	$(COMPILE) pyproject.toml --extra server --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) pyproject.toml --extra server --group stack -c requirements-dev.lock -o requirements-stack.lock
 	$(COMPILE) --group image -c requirements-dev.lock -o requirements-image.lock
+	$(COMPILE) --group fuzz -o requirements-fuzz.lock

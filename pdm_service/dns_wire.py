@@ -14,6 +14,7 @@ MAX_LABELS = 40
 MAX_WORK = 3000
 """Labels in all names of a message."""
 _MAX_HOPS = 16
+_IN, _OPT = 1, 41
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 
@@ -64,12 +65,12 @@ def check(wire: bytes) -> None:
         position = names.skip(position)
         if position + _RECORD.size > len(wire):
             raise Refused("its answer is cut")
-        rtype, _, _, length = _RECORD.unpack_from(wire, position)
+        rtype, rclass, _, length = _RECORD.unpack_from(wire, position)
         position += _RECORD.size
         if position + length > len(wire):
             raise Refused("its answer is cut")
-        if rtype not in _DATA:
-            raise Refused("its answer has records of a type that nobody asked for")
+        if rtype not in _DATA or (rclass != _IN and rtype != _OPT):
+            raise Refused("its answer has records of a type or class that nobody asked for")
         _DATA[rtype](names, position)
         position += length
 
