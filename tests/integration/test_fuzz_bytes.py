@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import dns.message
+import dns.rrset
 import pytest
 
 from fuzz import answers, replies, requests
 from fuzz.mutation import mutated
+from pdm_service.dns_client import question
 from tests.patience import patient
 from tests.registrars import CASES
 from tests.service import Service, name
@@ -29,8 +32,14 @@ def test_answers_of_nameservers(monkeypatch: pytest.MonkeyPatch, seed: int) -> N
 
 def test_answer_of_another_class() -> None:
     """A record of another class than IN is none that a zone has: its data is of no type that is known (found so)."""
-    (right, *_) = answers.seeds()
-    answers.judge(right.replace(b"\x00\x01\x00\x01\x00\x00\x00\x3c", b"\x00\x01\x00\x03\x00\x00\x00\x3c"))
+    in_class, address = b"\x00\x01\x00\x00\x00\x3c", b"\x00\x01"
+    referral = dns.message.make_response(question("acme.zz.", "NS"))
+    referral.authority.append(dns.rrset.from_text("acme.zz.", 60, "IN", "NS", "ns1.acme.zz."))
+    referral.additional.append(dns.rrset.from_text("ns1.acme.zz.", 60, "IN", "A", "192.0.2.1"))
+    right = referral.to_wire()
+    assert right.count(address + in_class) == 1
+    answers.judge(right)
+    answers.judge(right.replace(address + in_class, address + b"\x00\x07" + in_class[2:]))
 
 
 def test_requests(new_service: Callable[..., Service]) -> None:
