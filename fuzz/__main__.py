@@ -21,6 +21,7 @@ from tests.registrars import CASES
 
 FOUND = Path(".fuzz")
 _REPLIES_AT_ONCE = 20
+_MOST_GROWN_MB = 64
 
 
 def main() -> int:
@@ -63,7 +64,13 @@ def _requests(seconds: float, port: int | None) -> int:
     """Send mutated requests to a service, other ones each time."""
     if port is None:
         with started() as stack, stack.service(stack.database(), "fuzz.test").running() as program:
-            return _requests(seconds, urlsplit(program.url).port)
+            port = urlsplit(program.url).port
+            warm = _requests(min(20, seconds / 5), port)
+            before = program.resident_megabytes()
+            found = warm or _requests(seconds, port)
+            grown = program.resident_megabytes() - before
+        _told(f"requests: the service's memory grew by {grown:.0f} MB")
+        return found or int(grown > _MOST_GROWN_MB)
     chance, right, end, count = Random(), requests.seeds(), monotonic() + seconds, 0
     while monotonic() < end:
         data, count = mutated(chance, right), count + 1

@@ -137,9 +137,10 @@ def test_services_policies_and_budgets_meet_their_pods(values: Path) -> None:
                 assert (endpoint["port"], "TCP") in port_names(spec)
 
 
-def test_only_clients_and_prometheus_reach_the_api() -> None:
-    """The API is a ClusterIP, and every rule that opens its port names its peers."""
-    objects = render("powerdns", DEFAULTS)
+@pytest.mark.parametrize("monitored", [False, True])
+def test_only_clients_and_prometheus_reach_the_api(monitored: bool) -> None:
+    """The API is a ClusterIP, and every rule that opens its port names its peers: Prometheus where it reads metrics."""
+    objects = render("powerdns", DEFAULTS, metrics__podMonitor__enabled=monitored)
     assert one(objects, "Service", "pdm-powerdns-api")["spec"]["type"] == "ClusterIP"
     rules = one(objects, "NetworkPolicy", "pdm-powerdns")["spec"]["ingress"]
     peers = [
@@ -148,7 +149,7 @@ def test_only_clients_and_prometheus_reach_the_api() -> None:
         if "api" in {port["port"] for port in rule["ports"]}
         for peer in rule["from"]
     ]
-    assert ["pool-domain-manager", "powerdns", "prometheus"] == peers
+    assert ["pool-domain-manager", "powerdns", *(["prometheus"] if monitored else [])] == peers
     assert all("from" in rule for rule in rules)
 
 
