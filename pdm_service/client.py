@@ -141,11 +141,12 @@ class Client:
         created_by: str | None = None,
         ttl_seconds: int | None = None,
         tenant: str | None = None,
+        acknowledge: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> AllocationReply:
         """Open a claim on a domain that a customer brings; the reply has the `challenge` that proves it."""
         body = _given(mode=mode, domain=domain, createdBy=created_by, ttlSeconds=ttl_seconds, tenant=tenant)
-        return await self._reserve(body, idempotency_key, None)
+        return await self._reserve({**body, **_given(acknowledge=list(acknowledge) or None)}, idempotency_key, None)
 
     async def _reserve(
         self, body: Mapping[str, object], key: str | None, allocation_key: str | None

@@ -223,11 +223,11 @@ def reservation(
 def new_claim(
     fqdn: str = DOMAIN, *, token: bytes = b"token", mode: Mode = Mode.BYO_MANUAL, ttl: timedelta = TTL,
     key: bytes | None = None, tenant: str | None = None, registered_at: datetime | None = None,
-    challenge: str = "challenge",
+    challenge: str = "challenge", above_others: bool = False,
 ) -> NewClaim:  # fmt: skip
     return NewClaim(
         fqdn=fqdn, mode=mode, created_by="ann", ttl=ttl, challenge=challenge, tenant=tenant,
-        registered_at=registered_at,
+        registered_at=registered_at, above_others=above_others,
         credentials=Credentials(
             token_digest=token, token_nonce=key and b"nonce", idempotency_digest=key, request_digest=b"request"
         ),

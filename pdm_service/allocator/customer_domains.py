@@ -44,7 +44,7 @@ from pdm_service.model.records import RRset
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store.allocations import Allocations
-from pdm_service.store.claims import Claims, NewClaim, Wish
+from pdm_service.store.claims import BELOW, Claims, NewClaim, Wish
 
 
 class Validated(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +115,7 @@ class CustomerDomains:
             credentials=credentials,
             challenge=secrets.token_urlsafe(24),
             tenant=terms.tenant,
+            above_others=BELOW in terms.acknowledged,
         )
         if again := await self._again(new, terms, actor):
             return again

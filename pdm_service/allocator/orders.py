@@ -14,6 +14,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     """The Idempotency-Key."""
     tenant: str | None = None
+    acknowledged: tuple[str, ...] = ()
+    """Only of a customer's domain."""
 
     def __repr__(self) -> str:
         """Show no secret."""

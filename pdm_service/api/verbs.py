@@ -95,10 +95,16 @@ async def _reserved(
     allocator: Allocator, data: ReserveRequest, key: str | None, allocation_key: str | None
 ) -> Held:  # fmt: skip
     """Reserve in the mode that the request says; raises as the reserves of the modes, and InvalidBody."""
-    terms = Terms(created_by=data.created_by, ttl_seconds=data.ttl_seconds, key=key, tenant=data.tenant)
+    terms = Terms(
+        created_by=data.created_by,
+        ttl_seconds=data.ttl_seconds,
+        key=key,
+        tenant=data.tenant,
+        acknowledged=tuple(data.acknowledge),
+    )
     if data.mode == "pool":
         pool, label = _required(poolDomain=data.pool_domain, subdomain=data.subdomain)
-        _unwanted(data.mode, domain=data.domain)
+        _unwanted(data.mode, domain=data.domain, acknowledge=data.acknowledge or None)
         return await allocator.pool_names.reserve(pool, label, terms, actor(), allocation_key)
     (domain,) = _required(domain=data.domain)
     _unwanted(data.mode, poolDomain=data.pool_domain, subdomain=data.subdomain)
@@ -137,7 +143,7 @@ def _required(**fields: str | None) -> list[str]:
     return [value for value in fields.values() if value is not None]
 
 
-def _unwanted(mode: str, **fields: str | None) -> None:
+def _unwanted(mode: str, **fields: object) -> None:
     """Raise InvalidBody for fields that belong to another mode."""
     if present := [name for name, value in fields.items() if value is not None]:
         raise InvalidBody(f"{present[0]} is not a field of a reservation with mode {mode}")

@@ -47,6 +47,8 @@ class NewClaim(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     registered_at: datetime | None = None
     """When the domain was registered; given only where somebody holds it already."""
+    above_others: bool = False
+    """Whether it is claimed though somebody holds a name below it: whoever proves the upper one decides."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,9 @@ class Claims:
         """
         if held := await self.held_by_others(new.fqdn, None, outdated):
             raise _held(new.fqdn, held)
+        if not new.above_others and await self.below(new.fqdn):
+            text = f"{new.fqdn} lies above a name that is held here; if it is yours, acknowledge {BELOW}"
+            raise OverlapsAllocation(text)
         try:
             async with self._database.transaction() as connection:
                 await quotas.count(connection, actor, new.tenant)

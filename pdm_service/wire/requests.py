@@ -16,6 +16,8 @@ class ReserveRequest(V1Request, kw_only=True):
     ttl_seconds: int | None = None
     tenant: str | None = None
     """For whom, in the client's own words: who gets the name back while it is kept, and whose quota counts."""
+    acknowledge: list[str] = field(default_factory=list)
+    """Of a customer's domain: codes of findings that do not keep it from being claimed (BYO-BELOW)."""
 
 
 class NameRequest(V1Request, kw_only=True):

@@ -275,13 +275,15 @@ def test_name_of_another_client_in_a_refusal(alice: Caller, bob: Caller) -> None
         "INSERT INTO allocations (fqdn, span, mode, state, reserved_at, expires_at, token_digest, proof, owner) VALUES"
         f" ('{alices}', name_span('{low}', '{high}'), 'byo-manual', 'reserved', now(), now() + '1 h', '', 'txt', 'alice')"
     )
-    below = bob("POST", "/v1/reserve", json={"mode": "byo-manual", "domain": f"x.{alices}"})
-    assert (below.status_code, below.json()["error"]) == (409, "overlaps-allocation")
-    assert alices not in below.text.replace(f"x.{alices}", "")
-    # Who claims the name above has to prove it before they are told what lies below.
-    above = bob("POST", "/v1/reserve", json={"mode": "byo-manual", "domain": domain})
-    assert above.status_code == 201
-    assert "secretly" not in above.text
+    for mode in ("byo-manual", "byo-api"):
+        reply = bob("POST", "/v1/reserve", json={"mode": mode, "domain": domain})
+        assert (reply.status_code, reply.json()["error"]) == (409, "overlaps-allocation")
+        assert "secretly" not in reply.text
+    # Who claims the name above all the same has to prove it before they are told what lies below.
+    body = {"mode": "byo-manual", "domain": domain, "acknowledge": ["BYO-BELOW"]}
+    claimed = bob("POST", "/v1/reserve", json=body)
+    assert claimed.status_code == 201
+    assert "secretly" not in claimed.text
 
 
 def test_events_of_the_holder_before(alice: Caller, bob: Caller, admin: Caller) -> None:

@@ -159,7 +159,10 @@ def test_upper_name_decides(byo: Byo, customer: str) -> None:
     # The zone above serves the lower name: nothing delegates it yet.
     assert lower.commit(loadBalancerIP=STRANGER).status_code == 200
     assert byo.renewed()["state"] == "reserved"
-    assert f"team.{customer}" not in byo.post("/v1/preflight", domain=customer).text
+    late = byo.post("/v1/reserve", mode="byo-manual", domain=customer)
+    assert (late.status_code, late.json()["error"]) == (409, "overlaps-allocation")
+    assert f"team.{customer}" not in late.text + byo.post("/v1/preflight", domain=customer).text
+    stranger(byo).reserve(acknowledge=["BYO-BELOW"])
     show(byo, byo)
     refused = byo.commit()
     assert (refused.status_code, refused.json()["error"]) == (409, "preflight-blocked")

@@ -120,7 +120,12 @@ class Told:
             case "claim":
                 try:
                     await self.store.claimed(
-                        self.domain, actor, self.left, token=token, challenge=f"{step.who} {self.domain}"
+                        self.domain,
+                        actor,
+                        self.left,
+                        token=token,
+                        challenge=f"{step.who} {self.domain}",
+                        above_others=True,
                     )
                 except (Conflict, OverlapsAllocation):
                     pass

@@ -220,7 +220,7 @@ async def test_adopt_of_a_domain_that_changed_hands(
 async def test_adopt_above_a_held_domain(store: Store) -> None:
     """Whoever proves the upper name decides: what is held below ends if the commit acknowledges it, in DNS first."""
     lower = await store.adopted(f"eu.{DOMAIN}", OTHER, token=b"lower")
-    claim = await store.wished()
+    claim = await store.wished(above_others=True)
     await store.claims.prove([claim.id], Proof.TXT, WATCH)
     async with store.unchanged():
         with pytest.raises(OverlapsAllocation, match=f"eu.{DOMAIN}"):
@@ -241,7 +241,7 @@ async def test_adopt_above_a_held_domain(store: Store) -> None:
 async def test_a_weak_proof_sends_nobody_away(store: Store) -> None:
     """A proof by transition ends nothing below the domain, whatever its commit acknowledges."""
     await store.adopted(f"eu.{DOMAIN}", OTHER, token=b"lower")
-    claim = await store.claimed()
+    claim = await store.claimed(above_others=True)
     await store.claims.wish(claim.id, msgspec.structs.replace(WISH, acknowledged=("BYO-BELOW",)), CLIENT)
     await store.claims.prove([claim.id], Proof.TRANSITION, WATCH)
     async with store.unchanged():
