@@ -175,7 +175,7 @@ def _answer(read: Callable[[Element], T], denied: type[RegistrarError] = DomainN
 def _xml(body: bytes) -> Element:
     try:
         root = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError):
+    except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last: an encoding that nobody knows
         raise _misunderstood() from None
     if root.tag != f"{{{_NAMESPACE['n']}}}ApiResponse":
         raise _misunderstood()

@@ -146,6 +146,14 @@ async def test_reply_with_entities(server: Namecheap, registrar: Registrar) -> N
         await registrar.validate(server.token, DOMAIN, within=patient(0.45))
 
 
+async def test_reply_in_an_unknown_encoding(server: Namecheap, registrar: Registrar) -> None:
+    """A reply in an encoding that nobody knows is one that cannot be read."""
+    body = b'<?xml version="1.0" encoding="utf-f-8"?><ApiResponse/>'
+    server.fault(reply(Answer(200, body)))
+    with pytest.raises(Unavailable):
+        await registrar.validate(server.token, DOMAIN, within=patient(0.45))
+
+
 @pytest.mark.parametrize(
     ("domain", "sld", "tld"),
     [("example.com", "example", "com"), ("example.co.uk", "example", "co.uk"), ("foo.uk.com", "foo", "uk.com")],
