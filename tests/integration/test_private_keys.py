@@ -53,7 +53,8 @@ def test_private_keys(new_service: Callable[..., Service], front: TlsFront, auth
     service.release(label)
     service.gone(label)
     heard, told = front.heard.decode(errors="replace"), front.told.decode(errors="replace")
-    asked = set(re.findall(r"^(\w+) /api/v1/servers/localhost/zones/[^/\s]+/cryptokeys(\S*)", heard, re.MULTILINE))
+    # A request may follow a body that ends without a line end.
+    asked = set(re.findall(r"([A-Z]+) /api/v1/servers/localhost/zones/[^/\s]+/cryptokeys(\S*)", heard))
     assert asked == {("GET", "")}
     assert '"dnskey"' in told
     assert "privatekey" not in told.lower()
