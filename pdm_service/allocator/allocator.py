@@ -11,7 +11,7 @@ import msgspec
 from pdm_service import names, shares
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.allocator.declared import Declared
-from pdm_service.allocator.orders import Commit, Release
+from pdm_service.allocator.orders import Commit, Committed, Release
 from pdm_service.allocator.pool_names import PoolNames
 from pdm_service.allocator.refusals import refused_hold
 from pdm_service.allocator.reservations import Reservations
@@ -91,7 +91,7 @@ class Allocator:
         held = await self._reservations.of_token(fqdn, token_digest, actor)
         raise refused_hold(held, token_matches=True)
 
-    async def commit(self, order: Commit, actor: Actor) -> Allocation:
+    async def commit(self, order: Commit, actor: Actor) -> Committed:
         """Say what a name should have in DNS, and wait a while for it; raises as the commits of its mode.
 
         Raises also InvalidAddress, MissingAddress, InvalidFormat for what is wrong with the values.
@@ -101,7 +101,7 @@ class Allocator:
         held = await self._reservations.of_token(order.fqdn, tokens.digest(order.token), actor)
         shares.begin(shares.whose(held.owner, held.tenant), held.fqdn, waits=True)
         if held.mode is Mode.POOL:
-            return await self.pool_names.commit(order, addresses, sovereign, actor)
+            return Committed(allocation=await self.pool_names.commit(order, addresses, sovereign, actor))
         return await self.customer_domains.commit(held, order, addresses, sovereign, actor)
 
     async def release(self, order: Release, actor: Actor) -> tuple[Allocation, bool]:

@@ -14,12 +14,12 @@ import msgspec
 from adapters.base import Validation
 from pdm_service import deadline, names, shares
 from pdm_service.allocator import budgets as verbs
-from pdm_service.allocator.orders import Commit, Registrar, Release, Terms
+from pdm_service.allocator.orders import Commit, Committed, Registrar, Release, Terms
 from pdm_service.allocator.refusals import refused_commit, refused_hold, wrong_token
 from pdm_service.allocator.reservations import Held, Reservations, prepared, repeated
-from pdm_service.byo import budgets, preflight
+from pdm_service.byo import budgets, imports, preflight, zonefile
 from pdm_service.byo.flip import Flips
-from pdm_service.byo.imports import imported
+from pdm_service.byo.imports import NOTHING, Choice
 from pdm_service.byo.refusals import refuse
 from pdm_service.byo.registrar_change import Order
 from pdm_service.byo.rollback import Rollbacks
@@ -40,7 +40,7 @@ from pdm_service.errors import (
 from pdm_service.findings import Finding
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, Claim, Dns, Mode, State
-from pdm_service.model.records import RRset
+from pdm_service.model.observation import OldZone
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.registrars import Asked, Registrars, registrable
 from pdm_service.store.allocations import Allocations
@@ -52,8 +52,8 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
 
     asked: Asked
     found: Validation
-    findings: tuple[Finding, ...]
-    rrsets: tuple[RRset, ...]
+    findings: tuple[Finding, ...] = ()
+    old: OldZone | None = None
 
 
 class CustomerDomains:
@@ -150,48 +150,65 @@ class CustomerDomains:
 
     async def commit(
         self, held: Allocation, order: Commit, addresses: tuple[str, ...], sovereign_fqdn: str | None, actor: Actor
-    ) -> Allocation:
+    ) -> Committed:
         """Say what a domain should have in DNS, and take the next step; the same commit may be repeated at any time.
 
         byo-manual: the zone is served once the claim is proven. byo-api: pre-flight, undo sheet, zone, flip; a
         commit with the registrar's token goes on from wherever that stands. Raises what `refused_commit` names,
         PreflightBlocked, ChangeUnderWay and RegistrarFailure.
         """
+        given = zonefile.read(held.fqdn, order.zonefile) if order.zonefile is not None else ()
+        chosen = imports.choice(held.fqdn, order.imports, given)
         if not isinstance(held, Claim):
             refusal = refused_commit(held, token_matches=True, addresses=addresses, sovereign_fqdn=sovereign_fqdn)
             if refusal:
                 raise refusal
-            return await self._go_on(held, order, actor)
+            if not imports.repeats(held.imports, chosen):
+                raise AlreadyActive(f"{held.fqdn} is active with other imports; release it first to change them")
+            return Committed(allocation=await self._go_on(held, order, actor))
         if held.expired:
             raise refused_hold(held, token_matches=True)
-        wish = Wish(addresses=addresses, sovereign_fqdn=sovereign_fqdn, imports=(), acknowledged=order.acknowledged)
+        wish = Wish(
+            addresses=addresses, sovereign_fqdn=sovereign_fqdn, imports=held.imports, acknowledged=order.acknowledged
+        )
         if held.mode is Mode.BYO_API:
-            return await self._in_time(self._flips.claim(held, wish, self._ordered(order, actor)), held)
-        return await self._commit_manual(held, wish, order, actor)
+            flip = self._flips.claim(held, wish, self._ordered(order, actor, chosen))
+            return Committed(allocation=await self._in_time(flip, held))
+        return await self._commit_manual(held, wish, chosen, order, actor)
 
-    def _ordered(self, order: Commit, actor: Actor) -> Order:
+    def _ordered(self, order: Commit, actor: Actor, chosen: Choice = NOTHING) -> Order:
         """Return what is wanted of the registrar; raises UnsupportedRegistrar, MissingToken, InvalidFormat."""
         asked, secret = self._registrars.asked(order.registrar.name, order.fqdn, order.registrar.token)
-        return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, imports=order.imports, actor=actor)
+        return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, chosen=chosen, actor=actor)
 
-    async def _commit_manual(self, claim: Claim, wish: Wish, order: Commit, actor: Actor) -> Allocation:
+    async def _commit_manual(
+        self, claim: Claim, wish: Wish, chosen: Choice, order: Commit, actor: Actor
+    ) -> Committed:  # fmt: skip
         before = (claim.load_balancer_ips, claim.sovereign_fqdn)
         if claim.committed_at and before != (wish.addresses, wish.sovereign_fqdn):
             raise AlreadyActive(f"{claim.fqdn} was committed with other values; release it first to change them")
-        if order.imports:
-            survey = await self._surveyor.survey(claim.fqdn, budgets.MANUAL_SURVEY)
-            rrsets = imported(survey.old, order.imports, self._surveyor.acme_issuers)
+        survey = None
+        if chosen:
+            survey = await self._surveyor.survey(claim.fqdn, budgets.MANUAL_SURVEY, chosen=chosen, registry=False)
+            rrsets = imports.taken(claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
             wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, actor) is None:
             raise refused_hold(claim, token_matches=True)
         # This observation may find the proof; if not, the watch continues.
-        await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
+        if survey:
+            await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
+        else:
+            survey = await self._surveyor.survey(claim.fqdn, budgets.MANUAL_SURVEY, registry=False)
         held = await self._reservations.still(claim)
         if isinstance(held, Claim) and held.proof and (below := await self._claims.below(held.fqdn)):
             held = await self._once_gone(held, below, order)
         if held is None:
             raise NotFound(f"somebody else has proven that {claim.fqdn} is theirs")
-        return held if isinstance(held, Claim) else await self._outcomes.of(held, budgets.SERVE) or held
+        found = held if isinstance(held, Claim) else await self._outcomes.of(held, budgets.SERVE) or held
+        findings = await self._surveyor.judge(
+            claim.fqdn, survey, None, held=held, chosen=chosen or Choice(given=wish.imports)
+        )
+        return Committed(allocation=found, problems=preflight.losses(findings))
 
     async def _once_gone(self, claim: Claim, below: list[Allocation], order: Commit) -> Allocation | None:
         """Return what becomes of a proven claim once the names below it are out of DNS, or a little later.
@@ -299,15 +316,15 @@ class CustomerDomains:
         shares.begin(shares.whose(actor.name), domain or "", waits=True)
         asked, found = await self._registrars.validate(registrar, domain, token)
         if not self._surveyor.enabled or not actor.takes(BYO):
-            return Validated(asked=asked, found=found, findings=(), rrsets=())
+            return Validated(asked=asked, found=found)
         left = max(2.0, min(budgets.SURVEY, budgets.ANSWER - (monotonic() - start)))
         survey = await self._surveyor.survey(asked.domain, left, transfer=transfer)
         findings = await self._surveyor.judge(asked.domain, survey, registered_of(found))
-        return Validated(asked=asked, found=found, findings=findings, rrsets=survey.old.rrsets if survey.old else ())
+        return Validated(asked=asked, found=found, findings=findings, old=survey.old)
 
     async def preflight(
         self, domain: str, actor: Actor, *, transfer: bool
-    ) -> tuple[str, tuple[Finding, ...], tuple[RRset, ...]]:
+    ) -> tuple[str, tuple[Finding, ...], OldZone | None]:
         """Return a domain in its one form, what a change by the customer would meet, and what its zone has.
 
         Raises InvalidFormat, PoolNotAllowed.
@@ -317,4 +334,4 @@ class CustomerDomains:
         shares.begin(shares.whose(actor.name), fqdn, waits=True)
         survey = await self._surveyor.survey(fqdn, budgets.SURVEY, transfer=transfer)
         findings = await self._surveyor.judge(fqdn, survey, None)
-        return fqdn, findings, survey.old.rrsets if survey.old else ()
+        return fqdn, findings, survey.old

@@ -3,7 +3,9 @@
 import msgspec
 
 from pdm_service import names
+from pdm_service.findings import Finding
 from pdm_service.model import tokens
+from pdm_service.model.allocation import Allocation
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class Registrar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller commits a name with; the last three only a customer's domain."""
+    """What a caller commits a name with; the last four only a customer's domain."""
 
     fqdn: str
     token: str
@@ -51,10 +53,20 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: tuple[str, ...] = ()
     imports: tuple[tuple[str, str], ...] = ()
     """Absolute name in lower case, and type, of each RRset to copy."""
+    zonefile: str | None = None
+    """RRsets to serve beside the platform's (RFC 1035 section 5)."""
 
     def __repr__(self) -> str:
         """Show no secret."""
         return f"Commit({self.fqdn})"
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a commit."""
+
+    allocation: Allocation
+    problems: tuple[Finding, ...] = ()
+    """What the zone before has, and the new one has not, where the customer changes the nameservers."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,7 +94,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[
             addresses=[data.load_balancer_ip],
             sovereign_fqdn=data.sovereign_fqdn,
         )
-        return committed(await allocator.commit(order, actor()), tell)
+        return committed((await allocator.commit(order, actor())).allocation, tell)
 
     @delete(
         "/api/v1/pool/{domain:str}/release",

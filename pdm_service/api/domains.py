@@ -11,6 +11,7 @@ from pdm_service.allocator import Allocator, Registrar, Undo
 from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import Tell, actor, committed
+from pdm_service.byo import zonefile
 from pdm_service.callers import Rates
 from pdm_service.callers.gate import calling
 from pdm_service.model.observation import Known, ParentView, ServerView
@@ -48,7 +49,12 @@ def handlers(allocator: Allocator, tell: Tell, rates: Rates) -> list[HTTPRouteHa
         domain, findings, found = await allocator.customer_domains.preflight(
             data.domain, actor(), transfer=data.zone_transfer
         )
-        return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
+        return PreflightReply(
+            domain=domain,
+            problems=list(findings),
+            records=rrsets(found.rrsets) if found else [],
+            zonefile=zonefile.write(found) if found else None,
+        )
 
     @post("/v1/rollback", status_code=200, responses=documented(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:

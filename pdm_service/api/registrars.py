@@ -11,6 +11,7 @@ from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import actor
+from pdm_service.byo import zonefile
 from pdm_service.callers import Rates
 from pdm_service.callers.gate import calling
 from pdm_service.registrars import Asked, Registrars
@@ -39,7 +40,9 @@ def handlers(registrars: Registrars, customer_domains: CustomerDomains, rates: R
         )
         reply = _validated(found.asked, found.found)
         reply.problems = list(found.findings) or None
-        reply.records = rrsets(found.rrsets) or None
+        if found.old:
+            reply.records = rrsets(found.old.rrsets) or None
+            reply.zonefile = zonefile.write(found.old)
         return reply
 
     @get("/v1/registrars", responses=documented(*CALLED), opt=CHECK)

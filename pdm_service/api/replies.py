@@ -1,5 +1,6 @@
 """How a reply shows an allocation, on /v1 and on the compatibility routes alike."""
 
+from collections.abc import Iterable
 from typing import Annotated, Protocol
 
 from litestar import Response
@@ -7,6 +8,7 @@ from litestar.params import HeaderParameter
 
 from pdm_service.callers import Actor
 from pdm_service.callers.gate import calling
+from pdm_service.findings import Finding
 from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, Claim, DnsState, Mode
 from pdm_service.telemetry import logs
 from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
@@ -76,6 +78,10 @@ def actor() -> Actor:
     return calling.get().actor(logs.request_id.get())
 
 
-def committed(allocation: Allocation, tell: Tell) -> Response[AllocationReply]:
+def committed(
+    allocation: Allocation, tell: Tell, problems: Iterable[Finding] = ()
+) -> Response[AllocationReply]:  # fmt: skip
     """Answer a commit: 200 if DNS has it, else 202."""
-    return Response(tell(allocation), status_code=200 if allocation.reached else 202)
+    reply = tell(allocation)
+    reply.problems = list(problems) or None
+    return Response(reply, status_code=200 if allocation.reached else 202)

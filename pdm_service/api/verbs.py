@@ -81,7 +81,8 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, rates: Rates) -> 
 
     @post("/v1/commit", status_code=200, responses=documented(*_HELD, late=AllocationReply), opt=ALLOCATE)
     async def commit(data: JSONBody[CommitRequest]) -> Response[AllocationReply]:
-        return committed(await allocator.commit(_commit(allocator, data), actor()), tell)
+        made = await allocator.commit(_commit(allocator, data), actor())
+        return committed(made.allocation, tell, made.problems)
 
     @post("/v1/release", status_code=200, responses=documented(*_GIVEN_BACK, late=AllocationReply), opt=ALLOCATE)
     async def release(data: JSONBody[ReleaseRequest]) -> Response[AllocationReply]:
@@ -120,6 +121,7 @@ def _commit(allocator: Allocator, data: CommitRequest) -> Commit:
         registrar=Registrar(name=data.registrar, token=data.registrar_token),
         acknowledged=tuple(data.acknowledge),
         imports=tuple((f"{_plain(one.name)}.", one.type.strip().upper()) for one in data.imports),
+        zonefile=data.import_zonefile,
     )
 
 

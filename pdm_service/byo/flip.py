@@ -11,7 +11,7 @@ import msgspec
 from adapters import base
 from adapters.base import SetsDs
 from pdm_service.byo import budgets
-from pdm_service.byo.imports import imported
+from pdm_service.byo.imports import Choice, taken
 from pdm_service.byo.refusals import changed_meanwhile, refuse
 from pdm_service.byo.registrar_change import Order, RegistrarChanges
 from pdm_service.byo.survey import Prepared, Registered, Survey, Surveyor, registered_of
@@ -21,7 +21,7 @@ from pdm_service.delegations.prober import Prober
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import NotFound
 from pdm_service.model import zone
-from pdm_service.model.allocation import Allocation, Dns, DnsState, Proof
+from pdm_service.model.allocation import Allocation, DnsState, Proof
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.registrars import Registrars, as_error, ds_of
@@ -64,8 +64,9 @@ class Flips:
         Raises PreflightBlocked, ChangeUnderWay, RegistrarFailure, Conflict, OverlapsAllocation, NotFound.
         """
         end = monotonic() + budgets.COMMIT
-        survey, registered = await self._check(claim, order)
-        rrsets = imported(survey.old, order.imports, self._surveyor.acme_issuers) if order.imports else ()
+        chosen = order.chosen or Choice(given=claim.imports)
+        survey, registered = await self._check(claim, order, chosen)
+        rrsets = taken(claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
         await self._claims.prove([claim.id], Proof.REGISTRAR, order.actor)
         wish = msgspec.structs.replace(wish, imports=rrsets, acknowledged=order.acknowledged)
         if await self._claims.wish(claim.id, wish, order.actor) is None:
@@ -88,10 +89,10 @@ class Flips:
             raise as_error(failure) from None
         if standing != "go":
             return await self._outcomes.now(held)
-        survey, registered = await self._check(held, order)
+        survey, registered = await self._check(held, order, Choice(given=held.imports))
         return await self._flip(held, survey, registered, order, end)
 
-    async def _check(self, held: Allocation, order: Order) -> tuple[Survey, Registered]:
+    async def _check(self, held: Allocation, order: Order, chosen: Choice) -> tuple[Survey, Registered]:
         """Survey the domain and ask the registrar; raises PreflightBlocked, RegistrarFailure."""
         adapter = self._registrars.adapter(order.asked.registrar)
         try:
@@ -99,10 +100,8 @@ class Flips:
         except base.RegistrarError as failure:
             raise as_error(failure) from None
         registered = registered_of(found)
-        survey = await self._surveyor.survey(held.fqdn, budgets.SURVEY)
-        findings = await self._surveyor.judge(
-            held.fqdn, survey, registered, held=held, imported=frozenset(order.imports)
-        )
+        survey = await self._surveyor.survey(held.fqdn, budgets.SURVEY, chosen=chosen)
+        findings = await self._surveyor.judge(held.fqdn, survey, registered, held=held, chosen=chosen)
         refuse(findings, order.acknowledged)
         return survey, registered
 
@@ -116,7 +115,7 @@ class Flips:
         if served.dns.state is not DnsState.PUBLISHED:
             return served
         findings = await self._surveyor.judge(
-            held.fqdn, survey, registered, held=served, imported=frozenset(order.imports),
+            held.fqdn, survey, registered, held=served, chosen=Choice(given=served.imports),
             prepared=await self._prepared(served),
         )  # fmt: skip
         refuse(findings, order.acknowledged)
@@ -142,14 +141,16 @@ class Flips:
     async def _prepared(self, held: Allocation) -> Prepared:
         """See how the platform's nameservers, and its API, have the zone."""
         found = await servers(self._prober.round(budgets.PROBE), held.fqdn, self._wanted)
-        want = zone.wanted(msgspec.structs.replace(held, dns=Dns()), self._names)
+        want = zone.wanted(held, self._names)
         try:
             seen = await self._powerdns.observe(want.zone)
         except PowerDnsError:
             seen = None
         present = {(rrset.name, rrset.type) for rrset in seen.rrsets} if seen else set()
         missing = tuple(
-            f"{rrset.name} {rrset.type}" for rrset in want.rrsets if (rrset.name, rrset.type) not in present
+            f"{rrset.name} {rrset.type}"
+            for rrset in (*want.rrsets, *want.imports)
+            if (rrset.name, rrset.type) not in present
         )
         return Prepared(servers=found, missing=missing, signed=bool(seen and seen.ds))
 

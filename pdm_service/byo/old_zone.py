@@ -1,12 +1,14 @@
 """What a zone holds, found by asking its nameservers for the names that zones usually have.
 
 There is no way to list a zone but its transfer, which most nameservers refuse; what is asked here is what others
-were hurt by losing: mail, web, verifications, delegations. A name of its own kind is not found.
+were hurt by losing: mail, web, verifications, delegations, and what the answers point at. A name of its own kind is
+found only if somebody names it.
 """
 
 import asyncio
+import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import dns.flags
@@ -19,8 +21,10 @@ from dns.message import Message
 from pdm_service import names
 from pdm_service.delegations.prober import OutOfBudget
 from pdm_service.dns_client import NoAnswer
+from pdm_service.model import presentation
 from pdm_service.model.observation import OldZone, Unseen, mail_questions
 from pdm_service.model.records import RRset
+from pdm_service.model.zone import ADDRESS_TYPES
 
 Question = tuple[str, str]
 """A name, and a type."""
@@ -43,7 +47,11 @@ _SERVICES = (
     "_sip._tls", "_sipfederationtls._tcp", "_autodiscover._tcp", "_imaps._tcp", "_submission._tcp", "_caldavs._tcp",
     "_carddavs._tcp", "_xmpp-server._tcp",
 )  # fmt: skip
-_TAKEN = {"A", "AAAA", "CNAME", "MX", "TXT", "CAA", "SRV", "NS", "HTTPS", "SOA"}
+_TAKEN = presentation.TYPES | {"SOA"}
+_TARGETS = {"MX": 1, "SRV": 3, "CNAME": 0, "NS": 0, "HTTPS": 1, "SVCB": 1}
+"""Which word of a record is the host that it points at."""
+_MOST = 400
+"""Questions that answers may lead to."""
 
 
 class Ask(Protocol):
@@ -67,27 +75,75 @@ def questions(domain: str) -> list[Question]:
 class Scan:
     """What is asked of a zone, and what has been answered so far. No answer is not "there is nothing"."""
 
-    def __init__(self, domain: str, versions: Sequence[Sequence[str]], ask: Ask) -> None:
-        """`versions` are addresses of nameservers, those together that have the same version of the zone."""
+    def __init__(
+        self, domain: str, versions: Sequence[Sequence[str]], ask: Ask, named: Collection[Question] = ()
+    ) -> None:
+        """`versions` are addresses of nameservers, those together that have the same version of the zone.
+
+        `named` is asked beside the usual questions.
+        """
         self._domain = domain
         self._versions = [[_Server(address, ask) for address in addresses] for addresses in versions]
         self._stranger = f"x{secrets.token_hex(8)}.{domain}"
-        asked = [*mail_questions(domain), *questions(domain), (self._stranger, "A"), (self._stranger, "TXT")]
+        strange = [(self._stranger, rtype) for rtype in ("A", "AAAA", "TXT", "MX")]
         self._replies: dict[Question, list[Message]] = {}
+        asked = [*mail_questions(domain), *questions(domain), *named, *strange]
         self._tries: dict[Question, list[str]] = {question: [] for question in asked}
         """Why a question has no answer; nothing: it was not asked yet."""
+        self._turns = itertools.count()
+        self._named = {name for name, _ in named}
+        """Names that somebody wants, or an answer points at: whatever answers for them, they are meant."""
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Ask everything; ends when all is answered, or nothing is left to ask with. Never raises for servers."""
-        slots = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as self._group:
+            for question in tuple(self._tries):
+                self._begin(question)
+        self._group = None
 
-        async def ask(number: int, question: Question) -> None:
-            async with slots:
-                found = [await self._of_version(number, question, servers) for servers in self._versions]
-                if found and all(found):
-                    self._replies[question] = [reply for replies in found for reply in replies]
+    def also(self, wanted: Collection[Question]) -> bool:
+        """Ask these too; return whether they are, or were: not when the scan has ended without them."""
+        self._named |= {name for name, _ in wanted}
+        return all(self._add(question) for question in wanted)
 
-        await asyncio.gather(*(ask(number, question) for number, question in enumerate(self._tries)))
+    def _add(self, question: Question) -> bool:
+        if question in self._tries:
+            return True
+        if self._group is None:
+            return False
+        self._tries[question] = []
+        self._begin(question)
+        return True
+
+    def _begin(self, question: Question) -> None:
+        assert self._group is not None  # noqa: S101 - run is under way
+        self._group.create_task(self._ask(next(self._turns), question))
+
+    async def _ask(self, number: int, question: Question) -> None:
+        async with self._slots:
+            found = [await self._of_version(number, question, servers) for servers in self._versions]
+        if found and all(found):
+            self._replies[question] = [reply for replies in found for reply in replies]
+            for reply in self._replies[question]:
+                self._follow(_rrsets(reply, self._domain))
+
+    def _follow(self, found: Iterable[RRset]) -> None:
+        """Ask for what an answer points at: hosts inside the zone, and whether a delegation is signed."""
+        for rrset in found:
+            if rrset.type == "NS" and rrset.name == f"{self._domain}.":
+                continue
+            hosts = {name for content in rrset.contents if (name := _target(rrset.type, content))}
+            inside = sorted(name for name in hosts if names.covers(self._domain, name))
+            further = [(name, rtype) for name in inside for rtype in ADDRESS_TYPES]
+            if rrset.type == "NS":
+                further.append((rrset.name.removesuffix("."), "DS"))
+            if rrset.name != f"{self._stranger}.":
+                self._named |= set(inside)
+            for question in further:
+                if len(self._tries) < _MOST:
+                    self._add(question)
 
     async def _of_version(self, number: int, question: Question, servers: list["_Server"]) -> list[Message]:
         """Return the answers of the servers with one version of the zone: of one of them, about mail of all."""
@@ -111,7 +167,8 @@ class Scan:
                 known = found.get((rrset.name, rrset.type))
                 found[rrset.name, rrset.type] = _joined(known, rrset) if known else rrset
         wildcard = [rrset for (name, _), rrset in found.items() if name == f"{self._stranger}."]
-        kept = _without_wildcard(found, wildcard, self._stranger, self._domain)
+        named = {f"{name}." for name in (*self._named, self._domain)}
+        kept = _without_wildcard(found, wildcard, named, self._domain)
         return OldZone(
             domain=self._domain,
             asked=tuple(sorted(one.address for servers in self._versions for one in servers if one.answers)),
@@ -180,22 +237,37 @@ def _joined(one: RRset, other: RRset) -> RRset:
 
 
 def _without_wildcard(
-    found: dict[tuple[str, str], RRset], wildcard: list[RRset], stranger: str, domain: str
+    found: dict[tuple[str, str], RRset], wildcard: list[RRset], named: set[str], domain: str
 ) -> list[RRset]:
-    """Return the RRsets; those that only the wildcard produces as one RRset of its own."""
+    """Return the RRsets; those that only the wildcard produces as one RRset of its own, but for named ones."""
     same = {(one.type, one.contents) for one in wildcard}
     kept = [
         one for one in found.values()
-        if one.name != f"{stranger}." and (one.name == f"{domain}." or (one.type, one.contents) not in same)
+        if one not in wildcard and (one.name in named or (one.type, one.contents) not in same)
     ]  # fmt: skip
     return kept + [RRset(name=f"*.{domain}.", type=one.type, ttl=one.ttl, contents=one.contents) for one in wildcard]
 
 
+def _target(rtype: str, content: str) -> str | None:
+    """Return the host that a record points at, without the trailing dot; None where it points at none."""
+    words = content.split()
+    place = _TARGETS.get(rtype)
+    host = words[place].lower().removesuffix(".") if place is not None and place < len(words) else ""
+    return host or None
+
+
 def _rrsets(reply: Message, domain: str) -> list[RRset]:
-    """Return what an answer holds of the zone: its answer, and a delegation below the apex."""
+    """Return what an answer holds of the zone: its answer, a delegation below the apex, and that one's glue."""
     section = list(reply.answer)
     if not reply.flags & dns.flags.AA:
-        section += [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
+        cuts = [one for one in reply.authority if one.rdtype == dns.rdatatype.NS]
+        hosts = {rdata.target: cut.name for cut in cuts for rdata in cut}
+        section += [one for one in reply.authority if one.rdtype in {dns.rdatatype.NS, dns.rdatatype.DS}]
+        section += [
+            one for one in reply.additional
+            if dns.rdatatype.to_text(one.rdtype) in ADDRESS_TYPES and one.name in hosts
+            and one.name.is_subdomain(hosts[one.name])
+        ]  # fmt: skip
     found = [_old(rrset) for rrset in section if dns.rdatatype.to_text(rrset.rdtype) in _TAKEN]
     below = [one for one in found if names.covers(f"{domain}.", one.name)]
     return [one for one in below if one.type != "NS" or reply.flags & dns.flags.AA or one.name != f"{domain}."]

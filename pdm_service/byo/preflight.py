@@ -81,6 +81,12 @@ class Facts(Struct, frozen=True, kw_only=True):
         """The nameservers that any server of the parent names."""
         return tuple(sorted({name for view in self.answered for name in view.nameservers}))
 
+    @property
+    def mail_hosts(self) -> set[str]:
+        """The hosts that mail goes to, or comes from: without their addresses it goes to the platform's wildcard."""
+        found = self.old.rrsets if self.old else ()
+        return {content.split()[-1].lower() for one in found if one.type in {"MX", "SRV"} for content in one.contents}
+
     def lost(self) -> list[RRset]:
         """Return the RRsets of the old zone that the commit does not copy."""
         found = self.old.rrsets if self.old else ()
@@ -99,6 +105,11 @@ def blocking(findings: Iterable[Finding], acknowledged: Collection[str]) -> tupl
         for one in findings
         if one.severity == "block" or (one.severity == "acknowledge" and one.code not in acknowledged)
     )
+
+
+def losses(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return those findings that say what the zone before has, and the new one has not."""
+    return tuple(one for one in findings if one.code.startswith("BYO-OLD-") or one.code == "BYO-CAA")
 
 
 def special_use(domain: str) -> str | None:
@@ -296,7 +307,8 @@ def _is_mail(facts: Facts, one: RRset) -> bool:
     if one.type == "MX":
         return any(content.split()[1:] != ["."] for content in one.contents)  # RFC 7505: a null MX is no mail
     policy = one.type == "TXT" and one.name == facts.apex and any("v=spf1" in text.lower() for text in one.contents)
-    return policy or one.type == "SRV" or label in _MAIL_LABELS or "_domainkey" in label
+    host = one.type in {*ADDRESS_TYPES, "CNAME"} and one.name in facts.mail_hosts
+    return policy or host or one.type == "SRV" or label in _MAIL_LABELS or "_domainkey" in label
 
 
 def _mail(facts: Facts) -> Iterable[Finding]:

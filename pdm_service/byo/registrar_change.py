@@ -15,6 +15,7 @@ import msgspec
 from adapters import base
 from adapters.base import Applied, Ds, Follows, Pending, Registrar
 from pdm_service.byo import budgets
+from pdm_service.byo.imports import NOTHING, Choice
 from pdm_service.byo.refusals import under_way
 from pdm_service.callers import Actor
 from pdm_service.delegations.watch import Watch
@@ -35,7 +36,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked
     secret: str
     acknowledged: tuple[str, ...] = ()
-    imports: tuple[tuple[str, str], ...] = ()
+    chosen: Choice = NOTHING
+    """What is to be taken along."""
     actor: Actor
 
     def __repr__(self) -> str:

@@ -4,10 +4,12 @@ A slow server is not an absent record: what a request has no time to wait for, t
 """
 
 import asyncio
+from collections.abc import Collection
 
 from dns.message import Message
 
 from pdm_service.byo import budgets, old_zone
+from pdm_service.byo.old_zone import Question
 from pdm_service.delegations.prober import Prober, Round
 from pdm_service.dns_client import NoAnswer
 from pdm_service.model.observation import Observation, OldZone
@@ -25,7 +27,7 @@ class Underway:
     def __init__(self, servers: dict[str, Nameserver], scan: old_zone.Scan) -> None:
         self.servers = servers
         """The nameservers of the old zone that serve it, by address."""
-        self._scan = scan
+        self.scan = scan
         self.task = asyncio.create_task(scan.run())
         self.late = False
         """Whether a request has not waited for its end."""
@@ -34,7 +36,7 @@ class Underway:
         """Return what the zone has, or what was found of it within `seconds`."""
         await asyncio.wait({self.task}, timeout=seconds)
         self.late = self.late or not self.task.done()
-        return self._scan.zone()
+        return self.scan.zone()
 
 
 class Scans:
@@ -44,21 +46,27 @@ class Scans:
         self._prober = prober
         self._underway: dict[str, Underway] = {}
 
-    async def of(self, seen: Observation) -> Underway | None:
-        """Return the scan of a domain at the other nameservers that its parent names; None where it names no others."""
+    async def of(self, seen: Observation, also: Collection[Question] = ()) -> Underway | None:
+        """Return the scan of a domain at the other nameservers that its parent names; None where it names no others.
+
+        `also` is asked beside the usual questions.
+        """
         if not seen.others:
             return None
-        if (underway := self._underway.get(seen.domain)) is not None:
+        if (underway := self._underway.get(seen.domain)) is not None and underway.scan.also(also):
             return underway
-        begun = await self._begin(seen)
+        begun = await self._begin(seen, also)
         if len(self._underway) >= _AT_ONCE:
             oldest = next(iter(self._underway))
             self._underway.pop(oldest).task.cancel()
-        if (underway := self._underway.setdefault(seen.domain, begun)) is not begun:
+        underway = self._underway.get(seen.domain)
+        if underway is not None and underway.scan.also(also):
             begun.task.cancel()
-        return underway
+            return underway
+        self._underway[seen.domain] = begun
+        return begun
 
-    async def _begin(self, seen: Observation) -> Underway:
+    async def _begin(self, seen: Observation, also: Collection[Question]) -> Underway:
         round_ = self._prober.round(budgets.SCAN, budgets.SCAN_QUERIES)
         serving = {(one.name, one.address): one.serial for one in seen.others if one.state == "serving"}
         hosts = await asyncio.gather(*(round_.host(name) for name in sorted({name for name, _ in serving})))
@@ -66,7 +74,7 @@ class Scans:
         versions: dict[int | None, list[str]] = {}
         for one in servers.values():
             versions.setdefault(serving[one.name, one.address], []).append(one.address)
-        scan = old_zone.Scan(seen.domain, list(versions.values()), _asking(round_, servers))
+        scan = old_zone.Scan(seen.domain, list(versions.values()), _asking(round_, servers), also)
         underway = Underway(servers, scan)
         underway.task.add_done_callback(lambda _: self._ended(seen.domain, underway))
         return underway

@@ -9,6 +9,7 @@ import msgspec
 from adapters.base import Validation, registrable
 from pdm_service import dns_client
 from pdm_service.byo import budgets, preflight
+from pdm_service.byo.imports import NOTHING, Choice, covered
 from pdm_service.byo.rdap import Rdap
 from pdm_service.byo.scans import Scans
 from pdm_service.delegations import verdict
@@ -79,22 +80,34 @@ class Surveyor:
         found = await self._rdap.lookup(registrable(domain) or domain, budgets.REGISTRY)
         return found.registered_at if found else None
 
-    async def survey(self, domain: str, seconds: float, *, transfer: bool = False) -> Survey:
-        """Collect what DNS and the registry say of a domain, within `seconds`.
+    async def survey(
+        self,
+        domain: str,
+        seconds: float,
+        *,
+        transfer: bool = False,
+        chosen: Choice = NOTHING,
+        registry: bool = True,
+    ) -> Survey:
+        """Collect what DNS and, unless not wanted, the registry say of a domain, within `seconds`.
+
+        The zone is also asked for what is `chosen`.
 
         `transfer` says that the customer agrees that a transfer of the zone is tried (AXFR, RFC 5936).
         """
         until = monotonic() + seconds
-        registry = asyncio.ensure_future(self._rdap.lookup(domain, seconds))
+        looking = asyncio.ensure_future(self._rdap.lookup(domain, seconds)) if registry else None
         try:
             observed = await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
-            scan = await self._scans.of(observed.observation)
+            scan = await self._scans.of(observed.observation, chosen.questions())
             old = await scan.wait(max(0.1, until - monotonic())) if scan else None
             servers = scan.servers if scan else {}
             transferable = await self._transferable(domain, servers) if transfer else None
-            return Survey(observed=observed, old=old, registry=await registry, transferable=transferable)
+            found = await looking if looking else None
+            return Survey(observed=observed, old=old, registry=found, transferable=transferable)
         finally:
-            registry.cancel()
+            if looking:
+                looking.cancel()
 
     async def close(self) -> None:
         """Call off what goes on beyond its requests."""
@@ -111,7 +124,7 @@ class Surveyor:
         registered: Registered | None,
         *,
         held: Allocation | None = None,
-        imported: frozenset[tuple[str, str]] = frozenset(),
+        chosen: Choice = NOTHING,
         prepared: Prepared | None = None,
     ) -> tuple[Finding, ...]:
         """Return the pre-flight's findings; `registered` only where nameservers are to be changed at a registrar."""
@@ -143,7 +156,7 @@ class Surveyor:
                 prepared=prepared.servers if prepared else (),
                 missing=prepared.missing if prepared else (),
                 signed=prepared.signed if prepared else None,
-                imported=imported,
+                imported=covered(survey.old, chosen),
                 transferable=survey.transferable,
                 acme_issuers=self.acme_issuers,
             )

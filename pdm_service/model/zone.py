@@ -45,9 +45,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Stands in the zone's account field, and tells our zone from a former holder's."""
     soa: RRset
     rrsets: tuple[RRset, ...]
-    """Apex NS, the canonical address RRsets, and until it is published first the imported ones."""
+    """Apex NS and the canonical address RRsets."""
     imports: tuple[RRset, ...] = ()
-    """Copied once, when the zone is made; what becomes of them later is others' business."""
+    """Copied once, when the zone is made; what becomes of them later is others' business, and PowerDNS may refuse them."""
     nameservers: tuple[str, ...]
     known_ds: tuple[str, ...]
     """DS that was published before, empty at the first publication."""
@@ -74,6 +74,8 @@ class Patch(msgspec.Struct, frozen=True):
     """Change these RRsets and no other; one without contents is deleted."""
 
     rrsets: tuple[RRset, ...]
+    imports: tuple[RRset, ...] = ()
+    """To be written as well, as far as PowerDNS takes them."""
 
 
 def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
@@ -85,12 +87,8 @@ def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
         zone=zone,
         owner=OWNER_PREFIX + allocation.id.hex,
         soa=soa(zone, hosts[0]),
-        rrsets=(
-            apex,
-            *_addresses(zone, allocation.load_balancer_ips),
-            *(() if allocation.dns.ds else allocation.imports),
-        ),
-        imports=allocation.imports if allocation.dns.ds else (),
+        rrsets=(apex, *_addresses(zone, allocation.load_balancer_ips)),
+        imports=allocation.imports,
         nameservers=hosts,
         known_ds=allocation.dns.ds,
         delegated=allocation.mode is Mode.POOL,
@@ -133,8 +131,8 @@ def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
     """Decide what an existing zone needs to become the wanted one; None means nothing.
 
     A zone is ours if it carries our mark, or the keys that we published. Of such a zone only the
-    apex NS and the canonical names' addresses are changed; a canonical name where a LUA RRset
-    stands belongs to its controller.
+    apex NS and the canonical names' addresses are changed, and until it is published first the imported RRsets
+    written; a canonical name where a LUA RRset stands belongs to its controller.
     """
     present = {(rrset.name, rrset.type): rrset for rrset in seen.rrsets}
     whole = (want.zone, "SOA") in present and bool(seen.ds)
@@ -150,7 +148,9 @@ def plan(want: Wanted, seen: Observed) -> Replace | Patch | None:
         for rtype in ADDRESS_TYPES
         if (name, rtype) in present and (name, rtype) not in target and name not in steered
     ]
-    return Patch((*changed, *surplus)) if changed or surplus else None
+    copied = tuple(one for one in want.imports if not one.same(present.get((one.name, one.type))))
+    found = Patch((*changed, *surplus), () if want.known_ds else copied)
+    return found if found.rrsets or found.imports else None
 
 
 def expected(want: Wanted, seen: Observed) -> tuple[RRset, ...]:

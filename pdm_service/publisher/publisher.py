@@ -247,7 +247,7 @@ class Publisher:
             seen = await self._powerdns.observe(want.zone)
             step = zone.plan(want, seen) if seen else None
             if seen and isinstance(step, zone.Patch):
-                await self._powerdns.patch(want.zone, step.rrsets)
+                await self._write(want.zone, step)
             if seen and not isinstance(step, zone.Replace):
                 if want.known_ds:  # it was published before, so a nameserver may have what it was in its cache
                     expected = zone.expected(want, seen)
@@ -283,10 +283,32 @@ class Publisher:
     async def _create(self, want: zone.Wanted) -> bool:
         settings = {**zone.CHILD_SETTINGS, "account": want.owner}
         try:
-            await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets, *want.imports))
+            try:
+                await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets, *want.imports))
+            except Rejected:
+                if not want.imports:
+                    raise
+                await self._powerdns.create_zone(want.zone, settings, (want.soa, *want.rrsets))
+                await self._write(want.zone, zone.Patch((), want.imports))
         except ZoneExists:
             return False
         return True
+
+    async def _write(self, name: str, step: zone.Patch) -> None:
+        """Change RRsets of a zone; an imported one that PowerDNS refuses keeps the others from nothing."""
+        try:
+            await self._powerdns.patch(name, (*step.rrsets, *step.imports))
+        except Rejected:
+            if not step.imports:
+                raise
+            if step.rrsets:
+                await self._powerdns.patch(name, step.rrsets)
+            for one in step.imports:
+                try:
+                    await self._powerdns.patch(name, (one,))
+                except Rejected as failure:
+                    fields = {"zone": name, "rrset": f"{one.name} {one.type}", "error": str(failure)}
+                    logs.event(_log, logging.WARNING, "an imported record is refused", fields)
 
     # --- take away -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import field
 
+from pdm_service.findings import Finding
 from pdm_service.wire.base import Mode, Reply
 
 
@@ -61,6 +62,8 @@ class AllocationReply(Reply, kw_only=True):
     tenant: str | None = None
     warning: str | None = None
     """Only in the reply to the reserve: the name is easily mistaken for another one."""
+    problems: list[Finding] | None = None
+    """Only in the reply to a commit of a customer's domain: what its zone has now, and would not have."""
 
 
 class AllocationPage(Reply, kw_only=True):

@@ -31,6 +31,8 @@ class ValidateReply(Reply, kw_only=True):
     """What the pre-flight found."""
     records: list[ZoneRRset] | None = None
     """What was found of the zone, for `import`."""
+    zonefile: str | None = None
+    """The same as a zone file, for `importZonefile`."""
 
 
 class PreflightReply(Reply, kw_only=True):
@@ -40,6 +42,8 @@ class PreflightReply(Reply, kw_only=True):
     problems: list[Finding]
     records: list[ZoneRRset]
     """What its current nameservers have, for `import`."""
+    zonefile: str | None = None
+    """The same as a zone file, for `importZonefile`."""
 
 
 class DelegationServer(Reply, kw_only=True):

@@ -43,7 +43,7 @@ class ImportedRRset(V1Request, kw_only=True):
 
 
 class CommitRequest(NameRequest, kw_only=True):
-    """Publish a reserved name at one or more addresses; the last four are for customers' own domains."""
+    """Publish a reserved name at one or more addresses; the last five are for customers' own domains."""
 
     reservation_token: str
     load_balancer_ip: str | None = field(name="loadBalancerIP", default=None)
@@ -53,6 +53,8 @@ class CommitRequest(NameRequest, kw_only=True):
     registrar_token: str | None = None
     acknowledge: list[str] = field(default_factory=list)
     imports: list[ImportedRRset] = field(name="import", default_factory=list)
+    import_zonefile: str | None = None
+    """RRsets to serve beside the platform's, as a zone file (RFC 1035): 1,000 records at most."""
 
 
 class ReleaseRequest(NameRequest, kw_only=True):
