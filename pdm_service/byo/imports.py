@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pdm_service import names
+from pdm_service.byo import presentation
 from pdm_service.byo.preflight import allows
+from pdm_service.byo.presentation import UnwritableError
 from pdm_service.errors import InvalidFormat
-from pdm_service.model import presentation
 from pdm_service.model.observation import OldZone
-from pdm_service.model.presentation import Unwritable
 from pdm_service.model.records import RRset
 from pdm_service.model.zone import ADDRESS_TYPES, canonical_names
 
@@ -137,9 +137,10 @@ def unfit(apex: str, name: str, rtype: str) -> str | None:
 def why_not(apex: str, rrset: RRset) -> str | None:
     """Return why an RRset cannot be taken along, None where it can."""
     try:
-        return unfit(apex, rrset.name, rrset.type) or (presentation.canonical(rrset) and None)
-    except Unwritable as failure:
+        presentation.canonical(rrset)
+    except UnwritableError as failure:
         return str(failure)
+    return unfit(apex, rrset.name, rrset.type)
 
 
 def _refused(name: str, rtype: str, why: str) -> InvalidFormat:
@@ -152,7 +153,7 @@ def _copy(apex: str, old: RRset, acme_issuers: Sequence[str]) -> RRset:
         contents = (*contents, *(f'0 issue "{issuer}"' for issuer in acme_issuers))
     try:
         return presentation.canonical(msgspec.structs.replace(old, ttl=min(old.ttl, _MAX_TTL), contents=contents))
-    except Unwritable as failure:
+    except UnwritableError as failure:
         raise _refused(old.name, old.type, str(failure)) from None
 
 
@@ -160,7 +161,7 @@ def _contents(rrset: RRset) -> tuple[str, ...]:
     """Return the records of an RRset as those that are given are written."""
     try:
         return presentation.canonical(rrset).contents
-    except Unwritable:
+    except UnwritableError:
         return rrset.contents
 
 

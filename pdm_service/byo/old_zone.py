@@ -19,9 +19,9 @@ import msgspec
 from dns.message import Message
 
 from pdm_service import names
+from pdm_service.byo import presentation
 from pdm_service.delegations.prober import OutOfBudget
 from pdm_service.dns_client import NoAnswer
-from pdm_service.model import presentation
 from pdm_service.model.observation import OldZone, Unseen, mail_questions
 from pdm_service.model.records import RRset
 from pdm_service.model.zone import ADDRESS_TYPES

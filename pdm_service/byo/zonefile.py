@@ -1,4 +1,4 @@
-"""Zone files (RFC 1035 section 5): what a customer gives to be served, and what was found to be looked through. Pure."""
+"""Zone files (RFC 1035 section 5): what a customer gives, and what was found, to be looked through. Pure."""
 
 import dns.exception
 import dns.name
@@ -56,7 +56,7 @@ def write(old: OldZone) -> str:
     """Return what was found of a zone as a file that can be given back; what cannot be taken along is a comment."""
     apex = f"{old.domain}."
     lines = [
-        f"; What was found of {old.domain} at its current nameservers: never all that there is.",
+        f"; What was found of {old.domain}: never all that there is.",
         f"$ORIGIN {apex}",
     ]
     for rrset in old.rrsets:

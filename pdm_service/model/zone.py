@@ -47,7 +47,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     rrsets: tuple[RRset, ...]
     """Apex NS and the canonical address RRsets."""
     imports: tuple[RRset, ...] = ()
-    """Copied once, when the zone is made; what becomes of them later is others' business, and PowerDNS may refuse them."""
+    """Copied once, when the zone is made; what becomes of them later is others' business."""
     nameservers: tuple[str, ...]
     known_ds: tuple[str, ...]
     """DS that was published before, empty at the first publication."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pdm_service.byo.imports import imported
+from pdm_service.byo import imports
 from pdm_service.errors import InvalidFormat
 from pdm_service.model.observation import OldZone
 from pdm_service.model.records import RRset
@@ -19,6 +19,10 @@ def zone(*rrsets: tuple[str, str, tuple[str, ...]], ttl: int = 300) -> OldZone:
 def listed(*rrsets: tuple[str, str]) -> list[tuple[str, str]]:
     """Name and type of RRsets, as a commit lists them."""
     return [(f"{name}.", rtype) for name, rtype in rrsets]
+
+
+def imported(old: OldZone | None, listed: list[tuple[str, str]], issuers: tuple[str, ...]) -> tuple[RRset, ...]:
+    return imports.taken(DOMAIN, old, imports.choice(DOMAIN, listed), issuers)
 
 
 def test_import() -> None:

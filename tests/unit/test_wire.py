@@ -105,7 +105,7 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (wire.Problem, "error detail type title status supported problems"),
         (
             wire.ValidateReply,
-            "valid registrar domain nameservers canSetNameservers warnings problems records",
+            "valid registrar domain nameservers canSetNameservers warnings problems records zonefile",
         ),
         (wire.SetNsReply, "success registrar domain nameservers propagation pending"),
         (

@@ -39,22 +39,22 @@ _PARAMETERS = {svcb.ParamKey.MANDATORY, svcb.ParamKey.ALPN, svcb.ParamKey.NO_DEF
 """Those that PowerDNS knows by name; it takes all others as keyN (RFC 9460 section 2.1)."""
 
 
-class Unwritable(Exception):
+class UnwritableError(Exception):
     """A record that PowerDNS would refuse, and why."""
 
 
 def canonical(rrset: RRset) -> RRset:
-    """Return an RRset with its records as PowerDNS writes them; raises Unwritable."""
+    """Return an RRset with its records as PowerDNS writes them; raises UnwritableError."""
     if rrset.type not in TYPES:
-        raise Unwritable(f"has the type {rrset.type}, which cannot be taken along")
+        raise UnwritableError(f"has the type {rrset.type}, which cannot be taken along")
     if not _OWNER.fullmatch(rrset.name):
-        raise Unwritable("has a name that the platform's nameservers do not take")
+        raise UnwritableError("has a name that the platform's nameservers do not take")
     found = [_rdata(rrset.type, content) for content in rrset.contents]
     if sum(len(one.to_digestable()) for one in found) > MAX_BYTES:
-        raise Unwritable(f"is larger than {MAX_BYTES} bytes")
+        raise UnwritableError(f"is larger than {MAX_BYTES} bytes")
     contents = dict.fromkeys(_written(rrset.type, one) for one in found)
     if rrset.type in {"CNAME", "DNAME"} and len(contents) > 1:
-        raise Unwritable("has more than one record")
+        raise UnwritableError("has more than one record")
     return RRset(name=rrset.name, type=rrset.type, ttl=rrset.ttl, contents=tuple(contents))
 
 
@@ -62,7 +62,7 @@ def _rdata(rtype: str, content: str) -> dns.rdata.Rdata:
     try:
         return dns.rdata.from_text("IN", rtype, content)
     except (dns.exception.DNSException, ValueError) as failure:
-        raise Unwritable(f"cannot be read: {content[:100]} ({failure})") from None
+        raise UnwritableError(f"cannot be read: {content[:100]} ({failure})") from None
 
 
 def _written(rtype: str, rdata: dns.rdata.Rdata) -> str:
@@ -74,7 +74,7 @@ def _written(rtype: str, rdata: dns.rdata.Rdata) -> str:
 
 def _require_host(name: dns.name.Name, *, root: bool) -> None:
     if not (_HOST.fullmatch(name.to_text()) or (root and name == dns.name.root)):
-        raise Unwritable(f"points at {name.to_text()}, which is not the name of a host (RFC 1123)")
+        raise UnwritableError(f"points at {name.to_text()}, which is not the name of a host (RFC 1123)")
 
 
 def _name(name: dns.name.Name) -> str:
@@ -94,7 +94,7 @@ def _hex(rdata: dns.rdata.Rdata) -> str:
     numbers = {"TLSA": 3, "SSHFP": 2, "DS": 3}[rdata.rdtype.name]
     digest = "".join(words[numbers:]).lower()
     if not digest:
-        raise Unwritable("has no data")
+        raise UnwritableError("has no data")
     return " ".join([*words[:numbers], digest])
 
 
@@ -112,7 +112,7 @@ def _loc(rdata: dns.rdata.Rdata) -> str:
     assert isinstance(rdata, dns.rdtypes.ANY.LOC.LOC)  # noqa: S101 - by its type
     sizes = (rdata.size, rdata.horizontal_precision, rdata.vertical_precision)
     if rdata.altitude > _MAX_ALTITUDE or max(sizes) > _MAX_SIZE:
-        raise Unwritable("has an altitude or a size that is too large")
+        raise UnwritableError("has an altitude or a size that is too large")
     place = rdata.to_text().partition("m")[0]
     return " ".join([f"{place}m", *(f"{size / 100:.2f}m" for size in sizes)])
 
@@ -125,30 +125,32 @@ def _svcb(rdata: dns.rdata.Rdata) -> str:
     """Return SVCB or HTTPS with its parameters in the order of their numbers (RFC 9460 section 2.1)."""
     assert isinstance(rdata, svcb.SVCBBase)  # noqa: S101 - by its type
     if rdata.params and not rdata.priority:
-        raise Unwritable("is an alias with parameters (RFC 9460 section 2.4.2)")
+        raise UnwritableError("is an alias with parameters (RFC 9460 section 2.4.2)")
     words = [_parameter(key, value) for key, value in sorted(rdata.params.items())]
     return " ".join([str(rdata.priority), _name(rdata.target), *words])
 
 
 def _parameter(key: int, value: svcb.Param | None) -> str:
+    if value is None and key == svcb.ParamKey.NO_DEFAULT_ALPN:
+        return "no-default-alpn"
+    if key not in _PARAMETERS:
+        return f'key{key}="{_quoted(_wire(value))}"'
+    return f"{_key(key)}={_value(value)}"
+
+
+def _value(value: svcb.Param | None) -> str:
     match value:
         case svcb.MandatoryParam():
-            return "mandatory=" + ",".join(_key(one) for one in sorted(value.keys))
+            return ",".join(_key(one) for one in sorted(value.keys))
         case svcb.ALPNParam():
-            return "alpn=" + ",".join(_protocol(one) for one in value.ids)
-        case svcb.PortParam():
-            return f"port={value.port}"
-        case svcb.IPv4HintParam():
-            return "ipv4hint=" + ",".join(value.addresses)
-        case svcb.IPv6HintParam():
-            # With an IPv4 address at the end, as the resolver library of C writes it: other than in an AAAA.
-            return "ipv6hint=" + ",".join(value.addresses)
+            return ",".join(_protocol(one) for one in value.ids)
         case svcb.ECHParam():
-            return f'ech="{base64.b64encode(value.ech).decode()}"'
-        case None if key == svcb.ParamKey.NO_DEFAULT_ALPN:
-            return "no-default-alpn"
+            return f'"{base64.b64encode(value.ech).decode()}"'
+        case svcb.IPv4HintParam() | svcb.IPv6HintParam():
+            # IPv6 with an IPv4 address at its end, where C writes one: other than in an AAAA.
+            return ",".join(value.addresses)
         case _:
-            return f'key{key}="{_quoted(_wire(value))}"'
+            return str(getattr(value, "port", ""))
 
 
 def _key(key: int) -> str:
@@ -159,20 +161,20 @@ def _wire(value: svcb.Param | None) -> bytes:
     if value is None:
         return b""
     packed = io.BytesIO()
-    value.to_wire(packed)
+    value.to_wire(packed)  # type: ignore[attr-defined]
     return packed.getvalue()
 
 
 def _protocol(one: bytes) -> str:
     """Return a name of a protocol; those that are registered have none of the characters that are refused."""
     if not re.fullmatch(rb"[A-Za-z0-9/:._+~@!=*,\\-]+", one):
-        raise Unwritable(f"names a protocol that cannot be written: {one[:50]!r}")
+        raise UnwritableError(f"names a protocol that cannot be written: {one[:50]!r}")
     return one.decode().replace("\\", 4 * "\\").replace(",", "\\\\,")
 
 
 def _quoted(value: bytes) -> str:
     if b";" in value:
-        raise Unwritable("has a parameter with a semicolon")
+        raise UnwritableError("has a parameter with a semicolon")
     return "".join(f"\\{chr(one)}" if one in b'"\\' else chr(one) if 0x20 <= one < 0x7F else f"\\{one:03d}"
                    for one in value)  # fmt: skip
 
