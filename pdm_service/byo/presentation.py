@@ -113,8 +113,18 @@ def _loc(rdata: dns.rdata.Rdata) -> str:
     sizes = (rdata.size, rdata.horizontal_precision, rdata.vertical_precision)
     if rdata.altitude > _MAX_ALTITUDE or max(sizes) > _MAX_SIZE:
         raise UnwritableError("has an altitude or a size that is too large")
-    place = rdata.to_text().partition("m")[0]
-    return " ".join([f"{place}m", *(f"{size / 100:.2f}m" for size in sizes)])
+    height = rdata.to_text().partition("m")[0].split()[-1]
+    place = f"{_angle(rdata.latitude, 'N', 'S')} {_angle(rdata.longitude, 'E', 'W')}"
+    return " ".join([place, f"{height}m", *(f"{size / 100:.2f}m" for size in sizes)])
+
+
+def _angle(angle: tuple[int, int, int, int, int], positive: str, negative: str) -> str:
+    """Return an angle as PowerDNS computes it: 46 degrees 41 minutes are 46 degrees 40 minutes 60.000 seconds there."""
+    degrees, minutes, seconds, thousandths, sign = angle
+    value = (degrees * 3_600_000 + minutes * 60_000 + seconds * 1000 + thousandths) / 3_600_000.0
+    rest = 60.0 * (value - int(value))
+    hemisphere = positive if sign > 0 and value else negative
+    return f"{int(value)} {int((value - int(value)) * 60)} {(rest - int(rest)) * 60.0:.3f} {hemisphere}"
 
 
 def _naptr(rdata: dns.rdata.Rdata) -> str:
@@ -173,8 +183,8 @@ def _protocol(one: bytes) -> str:
 
 
 def _quoted(value: bytes) -> str:
-    if b";" in value:
-        raise UnwritableError("has a parameter with a semicolon")
+    if any(byte in value for byte in b";()"):
+        raise UnwritableError("has a parameter with a semicolon or a parenthesis")
     return "".join(f"\\{chr(one)}" if one in b'"\\' else chr(one) if 0x20 <= one < 0x7F else f"\\{one:03d}"
                    for one in value)  # fmt: skip
 
