@@ -271,7 +271,7 @@ def test_one_record_keeps_no_zone_from_dns(byo: Byo, tree: Tree) -> None:
     byo.service.execute("UPDATE watches SET due_at = now()")
     byo.until("the zone to be served", lambda one: one["dns"]["state"] == "published")
     assert rrset(tree.ours.addresses[0], byo.domain, "MX")[1]
-    told = [line for line in byo.service.lines() if line["msg"] == "an imported record is refused"]
+    told = [line for line in byo.service.lines() if line["message"] == "an imported record is refused"]
     assert told
     assert told[0]["rrset"] == f"x.{byo.domain}. HTTPS"
 

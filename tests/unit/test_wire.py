@@ -88,7 +88,7 @@ def test_reply_field_that_is_empty(kind: type) -> None:
             wire.AllocationReply,
             "fqdn mode poolDomain subdomain state createdBy reservedAt expiresAt committedAt sovereignFQDN "
             "loadBalancerIPs loadBalancerIP nameservers dnssec dns proof challenge keepUntil reservationToken "
-            "tenant warning",
+            "tenant warning problems",
         ),
         (wire.DnsStatus, "state needs lastError updatedAt"),
         (wire.Dnssec, "ds publish"),
