@@ -48,7 +48,9 @@ def handlers(allocator: Allocator, tell: Tell, rates: Rates) -> list[HTTPRouteHa
         domain, findings, found = await allocator.customer_domains.preflight(
             data.domain, actor(), transfer=data.zone_transfer
         )
-        return PreflightReply(domain=domain, problems=list(findings), records=rrsets(found))
+        return PreflightReply(
+            domain=domain, unicode=names.unicode(domain), problems=list(findings), records=rrsets(found)
+        )
 
     @post("/v1/rollback", status_code=200, responses=documented(*_CHANGED, late=AllocationReply), opt=ALLOCATE)
     async def rollback(data: JSONBody[RollbackRequest]) -> Response[AllocationReply]:
@@ -68,6 +70,7 @@ def _undo(found: Undo) -> UndoReply:
     sheet, last = found.sheet, found.last
     return UndoReply(
         fqdn=found.fqdn,
+        unicode=names.unicode(found.fqdn),
         registrar=sheet.registrar,
         nameservers=list(sheet.nameservers),
         ds=list(sheet.ds),
@@ -97,6 +100,7 @@ def _delegation(known: Known) -> DelegationReply:
     servers += [_server("ns", view) for view in report.servers] + [_server("other", view) for view in report.others]
     return DelegationReply(
         domain=report.domain,
+        unicode=names.unicode(report.domain),
         phase=report.phase,
         dnssec=report.dnssec,
         ds=list(report.ds) or None,

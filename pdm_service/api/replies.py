@@ -5,6 +5,7 @@ from typing import Annotated, Protocol
 from litestar import Response
 from litestar.params import HeaderParameter
 
+from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.callers.gate import calling
 from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, Claim, DnsState, Mode
@@ -38,6 +39,7 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
         own = allocation.mode is not Mode.POOL
         return AllocationReply(
             fqdn=allocation.fqdn,
+            unicode=names.unicode(allocation.fqdn),
             mode=allocation.mode.value,
             pool_domain=allocation.pool_domain,
             subdomain=allocation.subdomain,

@@ -38,6 +38,8 @@ class AllocationReply(Reply, kw_only=True):
     """One allocation."""
 
     fqdn: str
+    unicode: str | None = None
+    """As people read it, where it has A-labels (IDNA 2008) and reading it cannot mislead."""
     mode: Mode
     pool_domain: str | None = None
     subdomain: str | None = None
@@ -88,6 +90,7 @@ class EventPage(Reply, kw_only=True):
     """The audit trail of a name, oldest first; the cursor is absent on the last page."""
 
     fqdn: str
+    unicode: str | None = None
     events: list[EventReply]
     next_cursor: str | None = None
 
@@ -108,5 +111,8 @@ class CheckReply(Reply, kw_only=True):
     reason: str | None = None
     detail: str | None = None
     fqdn: str | None = None
+    unicode: str | None = None
+    suggestion: str | None = None
+    """Of what is no name: the one that was probably meant."""
     warning: str | None = None
     """Of a free name that is easily mistaken for another one."""

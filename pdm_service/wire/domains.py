@@ -24,6 +24,8 @@ class ValidateReply(Reply, kw_only=True):
     valid: Literal[True]
     registrar: str
     domain: str
+    unicode: str | None = None
+    """As people read it, where it has A-labels."""
     nameservers: list[str]
     can_set_nameservers: bool | None
     warnings: list[str]
@@ -37,6 +39,7 @@ class PreflightReply(Reply, kw_only=True):
     """What was found of a domain."""
 
     domain: str
+    unicode: str | None = None
     problems: list[Finding]
     records: list[ZoneRRset]
     """What its current nameservers have, for `import`."""
@@ -75,6 +78,7 @@ class DelegationReply(Reply, kw_only=True):
     """How far a delegation to the platform has come."""
 
     domain: str
+    unicode: str | None = None
     phase: Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
     dnssec: Literal["insecure", "secure", "bogus", "changing", "unknown"]
     ds: list[str] | None = None
@@ -107,6 +111,7 @@ class UndoReply(Reply, kw_only=True):
     """How a domain was before its nameservers were changed, and what was changed last."""
 
     fqdn: str
+    unicode: str | None = None
     registrar: str
     nameservers: list[str]
     ds: list[str]
