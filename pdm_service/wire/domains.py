@@ -79,7 +79,18 @@ class DelegationReply(Reply, kw_only=True):
 
     domain: str
     unicode: str | None = None
-    phase: Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
+    phase: Literal[
+        "awaiting-proof",
+        "awaiting-customer",
+        "partial",
+        "delegated",
+        "converging",
+        "live",
+        "blocked",
+        "moved",
+        "left",
+        "stalled",
+    ]
     dnssec: Literal["insecure", "secure", "bogus", "changing", "unknown"]
     ds: list[str] | None = None
     """At the parent."""

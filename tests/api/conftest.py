@@ -13,7 +13,7 @@ from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.service import Service, running
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-TIMES = {"at", "reservedAt", "expiresAt", "committedAt", "updatedAt", "checkedAt", "repairedAt"}
+TIMES = {"at", "reservedAt", "expiresAt", "committedAt", "updatedAt", "checkedAt", "repairedAt", "lookedAt"}
 
 
 def new_shared_service(
