@@ -98,8 +98,9 @@ async def _challenge(
     """Return the texts at a challenge's name at one server, and what to tell of it."""
     view = ChallengeView(name=asked.name, address=asked.address, state="not-serving", error=asked.error)
     if isinstance(asked, ServerView) and asked.state != "serving":
-        kept: dict[str, ChallengeState] = {"silent": "silent", "unasked": "unasked"}
-        return None, msgspec.structs.replace(view, state=kept.get(asked.state, "not-serving"))
+        return None, msgspec.structs.replace(
+            view, state=_KEPT.get(asked.state, "not-serving"), error=asked.error or _NAMELESS.get(asked.state)
+        )
     server = Nameserver(asked.name, asked.address, round_.port_of(asked.name, asked.address))
     reply = await round_.reply(server, name, "TXT")
     if isinstance(reply, NoAnswer):
@@ -119,6 +120,10 @@ async def _challenge(
     if zone and len(doubled) <= MAX_NAME and (texts := await _texts(round_, server, doubled)):
         view = msgspec.structs.replace(view, doubled=doubled, texts=legible(texts))
     return frozenset(), view
+
+
+_KEPT: dict[ServerState, ChallengeState] = {"silent": "silent", "unasked": "unasked"}
+_NAMELESS: dict[ServerState, str] = {"unresolved": "its name has no address", "alias": "its name is an alias"}
 
 
 async def _texts(round_: Round, server: Nameserver, name: str) -> frozenset[str] | None:
