@@ -241,7 +241,8 @@ def gone_back(api: Byo, customer: str, registrar: Server, registry: Registry) ->
     api.reserve("byo-api")
     assert api.flip().status_code == 200
     api.phase("live")
-    # Days later: the next look is due in hours.
+    api.until("the token to be asked for", lambda one: one["dns"].get("needs") == "registrar-token")
+    # Days later: nothing is about to happen, and the next look is due in hours.
     api.service.execute(
         "UPDATE watches SET due_at = now() + interval '1 hour', memory = jsonb_set(memory, '{changed_at}',"
         " to_jsonb(to_char(now() AT TIME ZONE 'UTC' - interval '3 days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')))"
