@@ -75,7 +75,7 @@ class PoolNames:
     def name(self, pool_domain: str, subdomain: str) -> tuple[str, str, str]:
         """Return (fqdn, pool domain, label), normalised; raises InvalidFormat or UnsupportedPool."""
         pool = self.pool(pool_domain)
-        label = names.label(subdomain)
+        label = names.label(subdomain, pool)
         return f"{label}.{pool}", pool, label
 
     def pool(self, pool_domain: str) -> str:

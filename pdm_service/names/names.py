@@ -15,15 +15,18 @@ _LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def label(text: str) -> str:
-    """Return `text` as a label to hand out: trimmed, lower case; raises InvalidFormat, with what was meant."""
+def label(text: str, pool: str = "") -> str:
+    """Return `text` as a label to hand out: trimmed, lower case; raises InvalidFormat, with what was meant.
+
+    Of a whole name below `pool` that is its label.
+    """
     found = _plain(text)
     if not _is_label(found):
         msg = (
             "a subdomain is one label of 1 to 63 characters a-z, 0-9 and '-', starts with a letter, "
             "ends with a letter or digit and has no '--'"
         )
-        meant = idn.host_in(text)
+        meant = idn.host_in(text).removesuffix(f".{pool}")
         raise InvalidFormat(msg, meant if _is_label(meant) else None)
     return found
 

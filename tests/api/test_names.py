@@ -152,6 +152,8 @@ def test_label_that_was_meant(service: Service) -> None:
             "invalid-format",
             label,
         )
+    found = service.client.get("/v1/check", params={**query, "subdomain": f"{label}.{service.pool}"}).json()
+    assert (found["reason"], found["suggestion"]) == ("invalid-format", label)
     found = service.client.get("/v1/check", params={**query, "subdomain": "bücher"}).json()
     assert (found["reason"], "suggestion" in found) == ("invalid-format", False)
 
