@@ -60,6 +60,7 @@ class _Problem(msgspec.Struct):
     error: str = ""
     detail: str = ""
     supported: list[str] = []
+    suggestion: str | None = None
     problems: list[Finding] = []
 
 
@@ -397,6 +398,7 @@ def _told(reply: httpx.Response) -> PdmError:
         found = errors.PreflightBlocked(problem.detail, tuple(problem.problems))
     else:
         found = kind(problem.detail)
+    found.suggestion = problem.suggestion
     wait = reply.headers.get("retry-after", "")
     if wait.isdecimal():
         found.retry_after_seconds = int(wait)

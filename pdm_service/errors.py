@@ -43,6 +43,8 @@ class PdmError(Exception):
     code: ClassVar[str]
     status: ClassVar[int]
     retry_after_seconds: int | None = None
+    suggestion: str | None = None
+    """Of a name that was refused: the one that was probably meant."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -120,6 +122,11 @@ class InvalidFormat(PdmError):
 
     code, status = "invalid-format", 422
 
+    def __init__(self, detail: str, suggestion: str | None = None) -> None:
+        """`suggestion` is the name that was probably meant; it ends the sentence and goes into the reply."""
+        super().__init__(f"{detail}; did you mean {suggestion}?" if suggestion else detail)
+        self.suggestion = suggestion
+
 
 class ReservedName(PdmError):
     """The label is on a reserved list."""
@@ -131,6 +138,11 @@ class UnsupportedPool(PdmError):
     """The domain is not one of the pool domains."""
 
     code, status = "unsupported-pool", 422
+
+    def __init__(self, detail: str, suggestion: str | None = None) -> None:
+        """`suggestion` is the pool domain that was probably meant."""
+        super().__init__(detail)
+        self.suggestion = suggestion
 
 
 class InvalidAddress(PdmError):

@@ -16,6 +16,7 @@ from pdm_service.allocator.pool_names import PoolNames
 from pdm_service.allocator.refusals import refused_hold
 from pdm_service.allocator.reservations import Reservations
 from pdm_service.callers import Actor
+from pdm_service.delegations.unserved import unserved
 from pdm_service.delegations.watch import Watch
 from pdm_service.errors import InvalidFormat, NotFound, NoUndoSheet
 from pdm_service.model import tokens
@@ -152,7 +153,13 @@ class Allocator:
             raise NotFound("there is no such delegation")
         shares.begin(shares.whose(actor.name), fqdn, waits=True)
         found = await self._watch.known(fqdn, fresh=fresh)
-        return msgspec.structs.replace(found, due_at=None) if others else found
+        if others:
+            return msgspec.structs.replace(found, due_at=None)
+        # The observation may have made an allocation of a claim.
+        held = await self._holdings.of_name(fqdn, actor.only)
+        claims = [one for one in held if isinstance(one, Claim)]
+        only_claimed = bool(claims) and len(claims) == len(held)
+        return msgspec.structs.replace(found, report=unserved(found.report, claims)) if only_claimed else found
 
     async def undo(self, fqdn: str, actor: Actor) -> Undo:
         """Return how a domain was before the flip; raises InvalidFormat, NoUndoSheet."""

@@ -37,6 +37,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     fqdn: str | None = None
     reason: str | None = None
     detail: str | None = None
+    suggestion: str | None = None
+    """What was probably meant, where the text was no name."""
     warning: str | None = None
     """Of a name that is free, but easily taken for another one."""
 
@@ -73,19 +75,21 @@ class PoolNames:
     def name(self, pool_domain: str, subdomain: str) -> tuple[str, str, str]:
         """Return (fqdn, pool domain, label), normalised; raises InvalidFormat or UnsupportedPool."""
         pool = self.pool(pool_domain)
-        label = names.label(subdomain)
+        label = names.label(subdomain, pool)
         return f"{label}.{pool}", pool, label
 
     def pool(self, pool_domain: str) -> str:
         """Return a pool domain, normalised; raises UnsupportedPool."""
         if pool_domain in self.pools:
             return pool_domain
+        meant = None
         try:
             pool = names.domain(pool_domain)
-        except InvalidFormat:
-            pool = ""
+        except InvalidFormat as error:
+            pool, meant = "", error.suggestion
         if pool not in self.pools:
-            raise UnsupportedPool(f"that is not a pool domain; the pool domains are {', '.join(sorted(self.pools))}")
+            text = f"that is not a pool domain; the pool domains are {', '.join(sorted(self.pools))}"
+            raise UnsupportedPool(text, meant if meant in self.pools else None)
         return pool
 
     def usable(self, label: str, fqdn: str, actor: Actor, key: str | None) -> str | None:
@@ -124,7 +128,7 @@ class PoolNames:
             return Verdict(reason="unsupported-pool", detail=error.detail)
         except PdmError as error:
             reason = "reserved" if isinstance(error, ReservedName) else error.code
-            return Verdict(reason=reason, detail=error.detail)
+            return Verdict(reason=reason, detail=error.detail, suggestion=error.suggestion)
         standing = await self._availability.standing(Question(fqdn, pool, label, actor.name, tenant))
         if standing.state is not None:
             reason = "reserved-state" if standing.state is State.RESERVED else "active-state"

@@ -51,6 +51,7 @@ def handlers(allocator: Allocator, tell: Tell, rates: Rates) -> list[HTTPRouteHa
         )
         return PreflightReply(
             domain=domain,
+            unicode=names.unicode(domain),
             problems=list(findings),
             records=rrsets(found.rrsets) if found else [],
             zonefile=zonefile.write(found) if found else None,
@@ -74,6 +75,7 @@ def _undo(found: Undo) -> UndoReply:
     sheet, last = found.sheet, found.last
     return UndoReply(
         fqdn=found.fqdn,
+        unicode=names.unicode(found.fqdn),
         registrar=sheet.registrar,
         nameservers=list(sheet.nameservers),
         ds=list(sheet.ds),
@@ -103,6 +105,7 @@ def _delegation(known: Known) -> DelegationReply:
     servers += [_server("ns", view) for view in report.servers] + [_server("other", view) for view in report.others]
     return DelegationReply(
         domain=report.domain,
+        unicode=names.unicode(report.domain),
         phase=report.phase,
         dnssec=report.dnssec,
         ds=list(report.ds) or None,

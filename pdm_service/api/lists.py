@@ -81,8 +81,11 @@ def handlers(allocator: Allocator, tell: Tell) -> list[HTTPRouteHandler]:
         found = await allocator.events(name, actor(), int(after or 0), limit + 1)
         following = _to_cursor(str(found[limit - 1].id)) if len(found) > limit else None
         return EventPage(
-            fqdn=name, events=[EventReply(**_event(one)) for one in found[:limit]], next_cursor=following
-        )  # fmt: skip
+            fqdn=name,
+            unicode=names.unicode(name),
+            events=[EventReply(**_event(one)) for one in found[:limit]],
+            next_cursor=following,
+        )
 
     @get("/v1/events", responses=documented(400, 503, *CALLED), opt=ADMIN, media_type=_NDJSON)
     async def export(

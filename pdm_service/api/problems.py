@@ -49,7 +49,12 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
         detail=body.detail,
         extra={
             key: value
-            for key, value in (("error", body.error), ("supported", body.supported), ("problems", body.problems))
+            for key, value in (
+                ("error", body.error),
+                ("supported", body.supported),
+                ("problems", body.problems),
+                ("suggestion", body.suggestion),
+            )
             if value is not None
         },
         headers=dict(more),
@@ -58,6 +63,7 @@ def _exception(body: Problem, more: Mapping[str, str]) -> ProblemDetailsExceptio
 
 def _body(error: PdmError) -> Problem:
     body = problem(error.code, error.status, error.detail)
+    body.suggestion = error.suggestion
     if isinstance(error, UnsupportedRegistrar):
         body.supported = list(error.supported)
     if isinstance(error, PreflightBlocked):

@@ -5,7 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from adapters.base import About, Validation
-from pdm_service import shares
+from pdm_service import names, shares
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.api.access import CHECK, REGISTRAR
 from pdm_service.api.domains import rrsets
@@ -68,6 +68,7 @@ def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
             success=True,
             registrar=asked.registrar,
             domain=asked.domain,
+            unicode=names.unicode(asked.domain),
             nameservers=list(changed.nameservers),
             propagation=changed.propagation,
             pending=changed.pending,
@@ -81,6 +82,7 @@ def _validated(asked: Asked, found: Validation) -> ValidateReply:
         valid=True,
         registrar=asked.registrar,
         domain=asked.domain,
+        unicode=names.unicode(asked.domain),
         nameservers=list(found.nameservers),
         can_set_nameservers=found.can_set_nameservers,
         warnings=list(found.warnings),

@@ -6,12 +6,14 @@ from typing import Annotated, Protocol
 from litestar import Response
 from litestar.params import HeaderParameter
 
+from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.callers.gate import calling
 from pdm_service.findings import Finding
 from pdm_service.model.allocation import CHALLENGE_LABEL, Allocation, Claim, DnsState, Mode
+from pdm_service.model.observation import ChallengeView
 from pdm_service.telemetry import logs
-from pdm_service.wire import AllocationReply, Challenge, Dnssec, DnsStatus
+from pdm_service.wire import AllocationReply, Challenge, ChallengeSeen, Dnssec, DnsStatus
 
 AllocationKey = Annotated[str | None, HeaderParameter(name="PDM-Allocation-Key", required=False)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", required=False)]
@@ -40,6 +42,7 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
         own = allocation.mode is not Mode.POOL
         return AllocationReply(
             fqdn=allocation.fqdn,
+            unicode=names.unicode(allocation.fqdn),
             mode=allocation.mode.value,
             pool_domain=allocation.pool_domain,
             subdomain=allocation.subdomain,
@@ -70,7 +73,26 @@ def teller(nameservers: tuple[str, ...]) -> Tell:
 def _challenge(allocation: Allocation) -> Challenge | None:
     if not isinstance(allocation, Claim) or allocation.proof is not None:
         return None
-    return Challenge(name=f"{CHALLENGE_LABEL}.{allocation.fqdn}", type="TXT", value=allocation.challenge)
+    looked = allocation.looked
+    return Challenge(
+        name=f"{CHALLENGE_LABEL}.{allocation.fqdn}",
+        type="TXT",
+        value=allocation.challenge,
+        looked_at=looked.at if looked else None,
+        seen=[_seen(view) for view in looked.seen] if looked else None,
+    )
+
+
+def _seen(view: ChallengeView) -> ChallengeSeen:
+    return ChallengeSeen(
+        name=view.name,
+        address=view.address or None,
+        state=view.state,
+        texts=list(view.texts) or None,
+        alias=view.alias,
+        doubled=view.doubled,
+        error=view.error,
+    )
 
 
 def actor() -> Actor:

@@ -182,6 +182,8 @@ def checked(verdict: Verdict) -> CheckReply:
         reason=verdict.reason,
         detail=verdict.detail,
         fqdn=verdict.fqdn,
+        unicode=names.unicode(verdict.fqdn) if verdict.fqdn else None,
+        suggestion=verdict.suggestion,
         warning=verdict.warning,
     )
 

@@ -8,7 +8,7 @@ import msgspec
 from tabulate import tabulate
 
 from pdm_service.commands.connection import Connection, connected, say
-from pdm_service.wire import AllocationReply
+from pdm_service.wire import AllocationReply, Challenge
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -33,9 +33,20 @@ def _facts(one: AllocationReply) -> list[tuple[str, object]]:
         ("reserved", one.reserved_at), ("expires", one.expires_at), ("committed", one.committed_at),
         ("nameservers", ", ".join(one.nameservers)), ("DS", "\n".join(one.dnssec.ds) if one.dnssec else None),
         ("TXT to set", f"{one.challenge.name} {one.challenge.value}" if one.challenge else None),
+        ("looked for", one.challenge.looked_at if one.challenge else None), ("seen there", _seen(one.challenge)),
         ("kept until", one.keep_until), ("warning", one.warning), ("token", one.reservation_token),
     )  # fmt: skip
     return [(name, value) for name, value in facts if value]
+
+
+def _seen(challenge: Challenge | None) -> str:
+    """Return what was seen where a challenge has to stand, a line each nameserver."""
+    lines = [
+        f"{one.name} {one.address or ''} {one.state} {one.doubled or one.alias or one.error or ''} "
+        + " ".join(f'"{text}"' for text in one.texts or [])
+        for one in (challenge.seen if challenge else None) or []
+    ]
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 @click.command()

@@ -13,10 +13,13 @@ from dns.message import Message
 
 from pdm_service import names
 from pdm_service.dns_client import NoAnswer
-from pdm_service.model.observation import ParentState, ParentView, ServerState
+from pdm_service.model.observation import ChallengeState, ChallengeView, ParentState, ParentView, ServerState
 
 _DIGESTS = ("SHA1", "SHA256", "SHA384")
 _MAX_KEYS = 16
+_AROUND = " \t\r\n\u00a0\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+_MAX_TEXT, _MAX_TEXTS = 80, 4
+"""What is shown of TXT records at a challenge; what they prove is judged by all of it."""
 _MAX_TRIES = 8
 """Signatures that are verified; validating resolvers have such a limit since CVE-2023-50387."""
 
@@ -70,6 +73,42 @@ def server_state(reply: Message, domain: str) -> ServerState:
     above = [rrset for rrset in reply.authority if rrset.rdtype == dns.rdatatype.NS]
     upward = not reply.flags & dns.flags.AA and any(_covers(_plain(rrset.name), domain) for rrset in above)
     return "upward" if upward and not reply.answer else "not-serving"
+
+
+def is_answer(reply: Message) -> bool:
+    """Return whether a reply is a zone's own word on what stands at a name."""
+    return bool(reply.flags & dns.flags.AA) and reply.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
+
+
+def txt_in(reply: Message, name: str) -> frozenset[str]:
+    """Return the texts of the TXT records at a name, the parts of each joined."""
+    found = rrsets(reply.answer, name, "TXT")
+    return frozenset(b"".join(rdata.strings).decode("utf-8", "replace") for rrset in found for rdata in rrset)
+
+
+def bare(texts: frozenset[str]) -> frozenset[str]:
+    """Return texts without the blanks and quotes around them that forms of providers keep."""
+    return frozenset(text.strip(_AROUND) for text in texts)
+
+
+def legible(texts: frozenset[str]) -> tuple[str, ...]:
+    """Return a few texts for people to read: sorted, cut, and without what cannot be printed."""
+    plain = ("".join(one if one.isprintable() else "\ufffd" for one in text) for text in sorted(texts)[:_MAX_TEXTS])
+    return tuple(text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}\u2026" for text in plain)
+
+
+def challenge_view(view: ChallengeView, reply: Message, name: str) -> ChallengeView:
+    """Return the view with what a reply to TXT says of a challenge's name."""
+    if not is_answer(reply):
+        rcode = reply.rcode()
+        error = "not authoritative" if rcode == dns.rcode.NOERROR else dns.rcode.to_text(rcode)
+        return msgspec.structs.replace(view, state="failed", error=error)
+    if texts := txt_in(reply, name):
+        return msgspec.structs.replace(view, state="texts", texts=legible(texts))
+    if aliases := rrsets(reply.answer, name, "CNAME"):
+        return msgspec.structs.replace(view, state="alias", alias=_plain(aliases[0][0].target))
+    state: ChallengeState = "nxdomain" if reply.rcode() == dns.rcode.NXDOMAIN else "nodata"
+    return msgspec.structs.replace(view, state=state)
 
 
 def zone_in(reply: Message, zone: Zone, name: str) -> Zone | None:

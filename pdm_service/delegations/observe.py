@@ -14,11 +14,35 @@ import dns.rcode
 import msgspec
 from dns.message import Message
 
-from pdm_service.delegations.answers import Zone, ds_in, ds_text, hosts, parent_view, rrsets, server_state, signing_ds
+from pdm_service.delegations.answers import (
+    Zone,
+    bare,
+    challenge_view,
+    ds_in,
+    ds_text,
+    hosts,
+    is_answer,
+    legible,
+    parent_view,
+    rrsets,
+    server_state,
+    signing_ds,
+    txt_in,
+)
 from pdm_service.delegations.prober import MAX_ADDRESSES, MAX_SERVERS, Host, OutOfBudget, Round
 from pdm_service.dns_client import NoAnswer
-from pdm_service.model.observation import Observation, ParentState, ParentView, ServerState, ServerView
+from pdm_service.model.allocation import CHALLENGE_LABEL
+from pdm_service.model.observation import (
+    ChallengeState,
+    ChallengeView,
+    Observation,
+    ParentState,
+    ParentView,
+    ServerState,
+    ServerView,
+)
 from pdm_service.model.records import Nameserver
+from pdm_service.names import MAX_NAME
 
 
 async def observe(round_: Round, domain: str, wanted: tuple[str, ...], now: datetime) -> Observation:
@@ -44,36 +68,67 @@ async def observe(round_: Round, domain: str, wanted: tuple[str, ...], now: date
     )
 
 
-async def texts(round_: Round, seen: Observation, name: str) -> frozenset[str] | None:
-    """Return the TXT that all authoritative servers of the time have at a name; None where nobody answers.
+class Shown(msgspec.Struct, frozen=True):
+    """What the authoritative servers of the time have at the name of a domain's challenge."""
+
+    texts: frozenset[str] | None
+    """What all of them have that answered, without blanks and quotes around it; None: nobody answers."""
+    views: tuple[ChallengeView, ...]
+
+
+async def challenge(round_: Round, seen: Observation) -> Shown:
+    """Return the TXT that all authoritative servers of the time have where a claim's challenge has to stand.
 
     Those are the nameservers that the parent names, or the parent's own where it names none. The platform's
     are not asked: what they would say is ours to say. What stands at every name, by a wildcard (RFC 4592), does not
-    stand at this one.
+    stand at this one; nor does what an alias leads to.
     """
-    named = {view.name for view in seen.others}
-    asked: list[ServerView | ParentView] = [view for view in seen.others if view.state == "serving"]
-    if not named and not any(view.nameservers for view in seen.parents):
-        asked = [view for view in seen.parents if view.state in {"nodata", "nxdomain"}]
-    answers = await asyncio.gather(*(_texts(round_, view, name) for view in asked))
-    heard = [found for found in answers if found is not None]
-    return frozenset.intersection(*heard) if heard else None
+    zone, asked = seen.domain, list[ServerView | ParentView](seen.others)
+    if not asked and not any(view.nameservers for view in seen.parents):
+        zone, asked = seen.parent or "", [view for view in seen.parents if view.state in {"nodata", "nxdomain"}]
+    name = f"{CHALLENGE_LABEL}.{seen.domain}"
+    found = await asyncio.gather(*(_challenge(round_, view, name, zone) for view in asked))
+    heard = [texts for texts, _ in found if texts is not None]
+    return Shown(frozenset.intersection(*heard) if heard else None, tuple(view for _, view in found))
 
 
-async def _texts(round_: Round, view: ServerView | ParentView, name: str) -> frozenset[str] | None:
-    server = Nameserver(view.name, view.address, round_.port_of(view.name, view.address))
-    if not (found := await _at(round_, server, name)):
-        return found
-    everywhere = await _at(round_, server, f"{secrets.token_hex(8)}.{name}")
-    return None if everywhere is None else found - everywhere
-
-
-async def _at(round_: Round, server: Nameserver, name: str) -> frozenset[str] | None:
+async def _challenge(
+    round_: Round, asked: ServerView | ParentView, name: str, zone: str
+) -> tuple[frozenset[str] | None, ChallengeView]:
+    """Return the texts at a challenge's name at one server, and what to tell of it."""
+    view = ChallengeView(name=asked.name, address=asked.address, state="not-serving", error=asked.error)
+    if isinstance(asked, ServerView) and asked.state != "serving":
+        return None, msgspec.structs.replace(
+            view, state=_KEPT.get(asked.state, "not-serving"), error=asked.error or _NAMELESS.get(asked.state)
+        )
+    server = Nameserver(asked.name, asked.address, round_.port_of(asked.name, asked.address))
     reply = await round_.reply(server, name, "TXT")
-    if isinstance(reply, NoAnswer) or not reply.flags & dns.flags.AA:
-        return None
-    found = rrsets(reply.answer, name, "TXT")
-    return frozenset(b"".join(rdata.strings).decode("utf-8", "replace") for rrset in found for rdata in rrset)
+    if isinstance(reply, NoAnswer):
+        silent: ChallengeState = "unasked" if isinstance(reply, OutOfBudget) else "silent"
+        return None, msgspec.structs.replace(view, state=silent, error=str(reply))
+    view = challenge_view(view, reply, name)
+    if view.state == "texts":
+        everywhere = await _texts(round_, server, f"{secrets.token_hex(8)}.{name}")
+        if everywhere is None:
+            return None, msgspec.structs.replace(view, error="whether they stand at every name was not found out")
+        own = bare(txt_in(reply, name)) - bare(everywhere)
+        return own, view if own else msgspec.structs.replace(view, state="everywhere")
+    if view.state not in {"nodata", "nxdomain"}:
+        return frozenset() if view.state == "alias" else None, view
+    # Where the whole name was typed into a field that wants the part before the zone's name.
+    doubled = f"{name}.{zone}"
+    if zone and len(doubled) <= MAX_NAME and (texts := await _texts(round_, server, doubled)):
+        view = msgspec.structs.replace(view, doubled=doubled, texts=legible(texts))
+    return frozenset(), view
+
+
+_KEPT: dict[ServerState, ChallengeState] = {"silent": "silent", "unasked": "unasked"}
+_NAMELESS: dict[ServerState, str] = {"unresolved": "its name has no address", "alias": "its name is an alias"}
+
+
+async def _texts(round_: Round, server: Nameserver, name: str) -> frozenset[str] | None:
+    reply = await round_.reply(server, name, "TXT")
+    return None if isinstance(reply, NoAnswer) or not is_answer(reply) else txt_in(reply, name)
 
 
 async def _parents(round_: Round, parent: Zone, domain: str) -> tuple[ParentView, ...]:

@@ -6,6 +6,7 @@ Report that callers get, and the Memory for the next round.
     awaiting-customer → partial (k of n parent servers) → delegated → converging → live
     blocked   something has to be fixed first; the problems say what
     moved     it was delegated to the platform, and is not any more
+    left      the same, after a rollback: it was asked for
     stalled   nothing has come for 28 days
 """
 
@@ -25,17 +26,20 @@ _STALLED = timedelta(days=28)
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[Report, Memory]:
-    """Return the verdict on one round, and what to remember of it."""
+def judge(
+    seen: Observation, wanted: tuple[str, ...], memory: Memory, taken_back_at: datetime | None = None
+) -> tuple[Report, Memory]:
+    """Return the verdict on one round, and what to remember of it; `taken_back_at` is when a rollback was asked for."""
     answered = [view for view in seen.parents if view.usable]
     exact = [view for view in answered if view.nameservers == wanted]
     named = {name for view in answered for name in view.nameservers}
     ours = bool(named & set(wanted))
+    left = not ours and _taken_back(memory, taken_back_at)
     dnssec = _dnssec(seen, answered, ours=ours)
-    problems = (*_of_parents(seen, answered, wanted, dnssec, ours=ours), *_of_servers(seen, wanted))
+    problems = (*_of_parents(seen, answered, wanted, dnssec, ours=ours, left=left), *_of_servers(seen, wanted))
     serving = [view for view in seen.servers if view.state == "serving"]
     after = _remembered(seen, answered, exact, memory, ours=ours, failing=ours and (dnssec == "bogus" or not serving))
-    phase = _phase(answered, exact, problems, after, seen, ours=ours)
+    phase = _phase(answered, exact, problems, after, seen, ours=ours, left=left)
     after = msgspec.structs.replace(
         after, phase=phase, changed_at=memory.changed_at if phase == memory.phase else seen.at
     )
@@ -66,7 +70,7 @@ def judge(seen: Observation, wanted: tuple[str, ...], memory: Memory) -> tuple[R
 
 def _phase(
     answered: list[ParentView], exact: list[ParentView], problems: Iterable[Finding], memory: Memory, seen: Observation,
-    *, ours: bool,
+    *, ours: bool, left: bool,
 ) -> Phase:  # fmt: skip
     if not answered:
         return memory.phase
@@ -76,9 +80,16 @@ def _phase(
         converged = memory.converged_by is not None and seen.at >= memory.converged_by
         served = all(view.state == "serving" for view in seen.servers)
         return "delegated" if not served else "live" if converged else "converging"
+    if left:
+        return "left"
     if ours or memory.delegated_at is not None:
         return "partial" if ours else "moved"
     return "stalled" if seen.at - memory.since >= _STALLED else "awaiting-customer"
+
+
+def _taken_back(memory: Memory, at: datetime | None) -> bool:
+    """Return whether a rollback was asked for, and the domain has not come here again since it left."""
+    return at is not None and (memory.back_at is None or memory.back_at < at)
 
 
 def _remembered(
@@ -95,10 +106,14 @@ def _remembered(
     if any(view.ds for view in answered):
         new |= {"ds_seen_at": seen.at, "ds_ttl": max(view.ds_ttl or 0 for view in answered)}
     matching = {one for view in seen.servers for one in view.signing_ds}
+    if ours and memory.left_at is not None:
+        new["back_at"] = seen.at
     all_ours = bool(exact) and all(view.ds and set(view.ds) & matching for view in answered)
     new["our_ds_at"] = (memory.our_ds_at or seen.at) if all_ours else None
     if len(exact) == len(answered):
-        delegated_at = seen.at if memory.left_at else memory.delegated_at or seen.at
+        # Also where it came back server by server: since it left, caches were told something else.
+        anew = memory.left_at or (memory.back_at and memory.delegated_at and memory.delegated_at < memory.back_at)
+        delegated_at = seen.at if anew else memory.delegated_at or seen.at
         old = min(timedelta(seconds=memory.old_ttl or max(view.ns_ttl or 0 for view in answered)), MAX_TTL)
         by = delegated_at + old
         if memory.converged_by is not None:
@@ -121,7 +136,13 @@ def _remembered(
 
 
 def _of_parents(
-    seen: Observation, answered: list[ParentView], wanted: tuple[str, ...], dnssec: Dnssec, *, ours: bool
+    seen: Observation,
+    answered: list[ParentView],
+    wanted: tuple[str, ...],
+    dnssec: Dnssec,
+    *,
+    ours: bool,
+    left: bool,
 ) -> list[Finding]:
     found: list[Finding] = []
     if not answered:
@@ -156,7 +177,7 @@ def _of_parents(
                    "validating resolvers refuse it",
                    "remove the DS at the registrar, and wait until its TTL has passed")
         )  # fmt: skip
-    elif not ours and any(view.ds for view in answered):
+    elif not ours and not left and any(view.ds for view in answered):
         found.append(
             _block("ds-present", f"{seen.domain} has a DS at its parent, which would make the platform's answers bogus",
                    "remove the DS at the registrar before the nameservers change, and wait until its TTL has passed")
@@ -271,15 +292,17 @@ def outdated(report: Report, memory: Memory) -> datetime | None:
 # --- the next observation ------------------------------------------------------------------------------------
 
 
-def pause(memory: Memory, now: datetime, first: timedelta) -> timedelta:
+def pause(memory: Memory, now: datetime, first: timedelta, taken_back_at: datetime | None = None) -> timedelta:
     """Return how long to wait before the next observation: four times `first`, then longer as nothing happens.
 
     Growing by 1.6 to twenty times `first` within the hour, then every quarter of an hour, after a day every hour,
-    daily when all is done.
+    daily when all is done. A rollback begins that anew.
     """
-    if memory.phase == "stalled" or (memory.phase == "live" and memory.our_ds_at is not None):
+    since = max(memory.changed_at, taken_back_at or memory.changed_at)
+    done = memory.phase == "stalled" or (memory.phase == "live" and memory.our_ds_at is not None)
+    if done and since == memory.changed_at:
         return _DAY
-    age = now - memory.changed_at
+    age = now - since
     if age > _DAY:
         wait = _HOUR
     elif age > _HOUR:

@@ -17,12 +17,11 @@ import msgspec
 
 from pdm_service import deadline, shares
 from pdm_service.delegations import budgets, verdict
-from pdm_service.delegations.observe import observe, texts
+from pdm_service.delegations.observe import challenge, observe
 from pdm_service.delegations.prober import Prober, Round
 from pdm_service.delegations.proofs import Proofs, Seen
 from pdm_service.errors import StoreUnavailable
-from pdm_service.model.allocation import CHALLENGE_LABEL
-from pdm_service.model.observation import Known, Memory, Observation, Report
+from pdm_service.model.observation import ChallengeView, Known, Memory, Observation, Report
 from pdm_service.store.claims import Claims
 from pdm_service.store.registrar_changes import Changes, Kind
 from pdm_service.store.rows import Lease
@@ -176,10 +175,12 @@ class Watch:
         round_ = self._prober.round(seconds)
         try:
             observation = await observe(round_, lease.name, self._wanted, lease.row.at)
-            report, memory = verdict.judge(observation, self._wanted, before)
+            report, memory = verdict.judge(observation, self._wanted, before, lease.row.taken_back_at)
             self._metrics.looked(report.phase, observation.queries)
-            again = verdict.pause(memory, lease.row.at, self._first) * uniform(0.9, 1.1)
-            if await self._conclude(lease, round_, observation, report, memory):
+            again = verdict.pause(memory, lease.row.at, self._first, lease.row.taken_back_at) * uniform(0.9, 1.1)
+            waits, shown = await self._conclude(lease, round_, observation, report, memory)
+            report = msgspec.structs.replace(report, challenge=shown)
+            if waits:
                 again = min(again, self._first)
             if await self._watches.record(lease, report, memory, again) and memory.phase != before.phase:
                 await self._watches.note(lease.name, before.phase, memory.phase)
@@ -197,8 +198,8 @@ class Watch:
 
     async def _conclude(
         self, lease: Lease[Watched], round_: Round, seen: Observation, report: Report, memory: Memory
-    ) -> bool:
-        """Act on what was seen; return whether a proven claim waits for more."""
+    ) -> tuple[bool, tuple[ChallengeView, ...] | None]:
+        """Act on what was seen; return whether a proven claim waits for more, and what stands where claims prove it."""
         fqdn = lease.name
         elsewhere = memory.elsewhere_at == lease.row.at
         delegated = report.parents_ok > 0 and not report.extra and not report.missing
@@ -211,11 +212,19 @@ class Watch:
             "ds-removal": report.dnssec == "insecure",
         }
         await self._changes.settle_by_dns(fqdn, [kind for kind, is_shown in shown.items() if is_shown])
+        views = None
+
+        async def texts() -> frozenset[str] | None:
+            nonlocal views
+            found = await challenge(round_, seen)
+            views = found.views
+            return found.texts
+
         waits = await self._proofs.conclude(
             fqdn,
             Seen(
                 at=lease.row.at,
-                texts=lambda: texts(round_, seen, f"{CHALLENGE_LABEL}.{fqdn}"),
+                texts=texts,
                 delegated=delegated,
                 outdated=verdict.outdated(report, memory),
             ),
@@ -224,4 +233,4 @@ class Watch:
             secured = report.dnssec == "secure"
             if await self._watches.announce(fqdn, secured=secured, registrars=self._ds_registrars):
                 self._signals.work.set()
-        return waits
+        return waits, views

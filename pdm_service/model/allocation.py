@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from pdm_service.model.observation import Looked
 from pdm_service.model.records import RRset
 from pdm_service.model.tokens import Credentials
 
@@ -147,6 +148,8 @@ class Claim(Allocation, frozen=True, kw_only=True):
     """What the TXT record has to say that proves it."""
     registered_at: datetime | None = None
     """When the domain was registered, as its registry says; asked only where somebody held it already."""
+    looked: Looked | None = None
+    """The last look for the challenge since the claim was opened."""
 
 
 class Ages(msgspec.Struct, frozen=True, kw_only=True):

@@ -83,6 +83,43 @@ class ServerView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
 
 
+ChallengeState = Literal[
+    "texts",  # TXT records stand there
+    "everywhere",  # TXT records that stand at every name, by a wildcard: they prove nothing
+    "alias",  # a CNAME, which is not followed
+    "nodata",
+    "nxdomain",
+    "failed",  # an answer that says nothing: a failure, or not authoritative
+    "silent",
+    "not-serving",  # not asked, since it does not serve the domain
+    "unasked",  # a private address, or the budget was used up
+]
+
+
+class ChallengeView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one address of one nameserver has at the name where a challenge has to stand."""
+
+    name: str
+    """Of the nameserver."""
+    address: str
+    state: ChallengeState
+    texts: tuple[str, ...] = ()
+    """For people to read: cut, and without what cannot be printed."""
+    alias: str | None = None
+    """The target of a CNAME that stands there."""
+    doubled: str | None = None
+    """The name with the zone's appended twice, where TXT records stand at that one instead; `texts` are theirs."""
+    error: str | None = None
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """When a claim's challenge was looked for last, and what was seen."""
+
+    at: datetime
+    seen: tuple[ChallengeView, ...]
+    """Empty where nobody could be asked."""
+
+
 class Observation(Struct, frozen=True, kw_only=True):
     """One round of questions about one domain."""
 
@@ -139,7 +176,18 @@ class Registry(Struct, frozen=True, kw_only=True):
     """Another moment than before means another registration, and mostly another registrant."""
 
 
-Phase = Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
+Phase = Literal[
+    "awaiting-proof",
+    "awaiting-customer",
+    "partial",
+    "delegated",
+    "converging",
+    "live",
+    "blocked",
+    "moved",
+    "left",
+    "stalled",
+]
 Dnssec = Literal["insecure", "secure", "bogus", "changing", "unknown"]
 
 
@@ -160,6 +208,8 @@ class Memory(Struct, frozen=True, kw_only=True):
     """The last round in which no parent server had any of the platform's."""
     here_at: datetime | None = None
     """The last round in which a parent server had any of the platform's."""
+    back_at: datetime | None = None
+    """The last round that showed it here again after it had left."""
     left_at: datetime | None = None
     """The first round after that in which none had."""
     drained_by: datetime | None = None
@@ -197,6 +247,8 @@ class Report(Struct, frozen=True, kw_only=True):
     converged_by: datetime | None
     complete: bool
     queries: int
+    challenge: tuple[ChallengeView, ...] | None = None
+    """What stands where claims prove the domain; None: it was not looked for, since nobody claims it."""
 
     @property
     def points_here(self) -> bool:

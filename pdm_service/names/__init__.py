@@ -1,8 +1,10 @@
 """Which names (`names`) and addresses (`ip`) there can be, and which names may be had.
 
-That is for `reserved` and `policy`; the words are in `lists/`.
+That is for `reserved` and `policy`; the words are in `lists/`. What people may have meant, and how a name reads to
+them, is for `idn`.
 """
 
+from pdm_service.names.idn import unicode
 from pdm_service.names.ip import MAX_ADDRESSES, addresses, is_public
 from pdm_service.names.names import MAX_NAME, MAX_TEXT, covers, domain, label, span, split, text
 
@@ -18,4 +20,5 @@ __all__ = [
     "span",
     "split",
     "text",
+    "unicode",
 ]

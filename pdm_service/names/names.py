@@ -4,6 +4,7 @@ import re
 from hashlib import blake2s
 
 from pdm_service.errors import InvalidFormat, InvalidText
+from pdm_service.names import idn
 
 MAX_NAME = 253
 MAX_TEXT = 200
@@ -14,34 +15,51 @@ _LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def label(text: str) -> str:
-    """Return `text` as a label to hand out: trimmed, lower case; raises InvalidFormat."""
-    found = text.strip().removesuffix(".").lower() if text.isascii() else ""
-    if not _LABEL.fullmatch(found) or "--" in found:
+def label(text: str, pool: str = "") -> str:
+    """Return `text` as a label to hand out: trimmed, lower case; raises InvalidFormat, with what was meant.
+
+    Of a whole name below `pool` that is its label.
+    """
+    found = _plain(text)
+    if not _is_label(found):
         msg = (
             "a subdomain is one label of 1 to 63 characters a-z, 0-9 and '-', starts with a letter, "
             "ends with a letter or digit and has no '--'"
         )
-        raise InvalidFormat(msg)
+        meant = idn.host_in(text).removesuffix(f".{pool}")
+        raise InvalidFormat(msg, meant if _is_label(meant) else None)
     return found
 
 
 def domain(text: str) -> str:
-    """Return `text` as a domain name, lower case, no trailing dot; raises InvalidFormat.
+    """Return `text` as a domain name, lower case, no trailing dot; raises InvalidFormat, with what was meant.
 
     At least two labels of letters, digits and hyphens, 253 characters; the last label is not all digits, so that no
     IPv4 address is a name (RFC 1123 section 2.1).
     """
-    found = text.strip().removesuffix(".").lower() if text.isascii() else ""
-    labels = found.split(".")
-    well_formed = len(found) <= MAX_NAME and len(labels) >= 2 and all(map(_HOST_LABEL.fullmatch, labels))
-    if not well_formed or labels[-1].isdecimal():
+    found = _plain(text)
+    if not _is_domain(found):
         msg = (
             "a domain name has two or more labels of a-z, 0-9 and '-', 253 characters at most, "
             "and its last label is not all digits"
         )
-        raise InvalidFormat(msg)
+        meant = idn.host_in(text)
+        raise InvalidFormat(msg, meant if _is_domain(meant) else None)
     return found
+
+
+def _plain(text: str) -> str:
+    return text.strip().removesuffix(".").lower() if text.isascii() else ""
+
+
+def _is_label(found: str) -> bool:
+    return _LABEL.fullmatch(found) is not None and "--" not in found
+
+
+def _is_domain(found: str) -> bool:
+    labels = found.split(".")
+    well_formed = len(found) <= MAX_NAME and len(labels) >= 2 and all(map(_HOST_LABEL.fullmatch, labels))
+    return well_formed and not labels[-1].isdecimal()
 
 
 def split(fqdn: str, pool_domains: frozenset[str]) -> tuple[str, str] | None:

@@ -10,7 +10,8 @@ from pdm_service.store.database import Database
 from pdm_service.store.rows import CLAIM, COLUMNS, LIVE, holding_of
 
 _ALLOCATIONS: LiteralString = f"""
-    SELECT {COLUMNS}, NULL::text AS challenge, NULL::timestamptz AS registered_at FROM allocations a
+    SELECT {COLUMNS}, NULL::text AS challenge, NULL::timestamptz AS registered_at, NULL::jsonb AS looked
+      FROM allocations a
 """
 _CLAIMS: LiteralString = f"SELECT {CLAIM} FROM claims a"
 

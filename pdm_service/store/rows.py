@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pdm_service.model.allocation import Allocation, Claim, Dns, DnsState, Mode, Needs, Proof, State
+from pdm_service.model.observation import Looked
 from pdm_service.model.records import RRset
 from pdm_service.model.tokens import Credentials
 
@@ -37,7 +38,10 @@ CLAIM: LiteralString = """
     a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
     a.proof, a.imports, false AS announce_ds,
     CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
-    NULL::timestamptz AS not_before, a.challenge, a.registered_at
+    NULL::timestamptz AS not_before, a.challenge, a.registered_at,
+    (SELECT jsonb_build_object('at', w.report->'checked_at', 'seen', w.report->'challenge') FROM watches w
+      WHERE w.fqdn = a.fqdn AND jsonb_typeof(w.report->'challenge') = 'array'
+        AND (w.report->>'checked_at')::timestamptz >= a.reserved_at) AS looked
 """
 
 
@@ -60,7 +64,8 @@ def allocation_of(row: asyncpg.Record) -> Allocation:
 
 def claim_of(row: asyncpg.Record) -> Claim:
     """Return the claim in a row of CLAIM."""
-    return Claim(**_values(row), challenge=row["challenge"], registered_at=row["registered_at"])
+    looked = msgspec.json.decode(row["looked"], type=Looked) if row["looked"] else None
+    return Claim(**_values(row), challenge=row["challenge"], registered_at=row["registered_at"], looked=looked)
 
 
 def holding_of(row: asyncpg.Record) -> Allocation:

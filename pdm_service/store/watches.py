@@ -11,7 +11,7 @@ from typing import LiteralString, TypeVar
 import asyncpg
 import msgspec
 
-from pdm_service.model.observation import Known, Memory, Report
+from pdm_service.model.observation import Known, Memory, Phase, Report
 from pdm_service.store.database import Database
 from pdm_service.store.rows import Lease
 
@@ -28,6 +28,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """The moment that it is judged at."""
     memory: Memory | None
     """What earlier observations left."""
+    taken_back_at: datetime | None = None
+    """When a rollback of the nameservers that the domain has here was asked for."""
     whose: str = ""
     """The client and tenant whose turn it takes (`shares.whose`)."""
 
@@ -58,7 +60,7 @@ class Watches:
                 SELECT fqdn FROM watches
                  WHERE fqdn IN (TABLE next) AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
                    FOR UPDATE SKIP LOCKED)
-            UPDATE watches SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
+            UPDATE watches w SET lease_id = gen_random_uuid(), lease_until = now() + $3::interval, looked_at = now()
              WHERE fqdn IN (TABLE due) RETURNING {_WATCHED}
             """,
             self._ahead, limit, _LEASE, most, list(busy), list(busy.values()),
@@ -82,14 +84,18 @@ class Watches:
         return _lease_of(row) if row else None
 
     async def record(self, lease: Lease[Watched], report: Report, memory: Memory, again: timedelta) -> bool:
-        """Record what was observed and end the lease; False if it had ended. Due again while somebody has it."""
+        """Record what was observed and end the lease; False if it had ended. Due again while somebody has it.
+
+        What was hurried since the observation began is due at once: that may have missed why.
+        """
         row = await self._database.row(
             """
             UPDATE watches w
                SET report = $3, memory = $4, lease_id = NULL, lease_until = NULL,
                    due_at = CASE WHEN EXISTS (SELECT FROM claims c WHERE c.fqdn = w.fqdn AND c.expires_at > now())
                                    OR EXISTS (SELECT FROM allocations a WHERE a.fqdn = w.fqdn AND a.mode <> 'pool')
-                                 THEN now() + $5::interval END
+                                 THEN CASE WHEN due_at > looked_at AND due_at <= now() THEN due_at
+                                           ELSE now() + $5::interval END END
              WHERE fqdn = $1 AND lease_id = $2 RETURNING fqdn
             """,
             lease.name, lease.id, _text(report), _text(memory), again,
@@ -173,7 +179,7 @@ class Watches:
     async def phases(self) -> dict[str, int]:
         """Return how many watched domains are in each phase."""
         rows = await self._database.rows(
-            "SELECT report->>'phase' AS phase, count(*) FROM watches"
+            "SELECT coalesce(report->>'phase_now', report->>'phase') AS phase, count(*) FROM watches"
             " WHERE due_at IS NOT NULL AND report IS NOT NULL GROUP BY 1"
         )
         return {row["phase"]: row["count"] for row in rows}
@@ -186,17 +192,33 @@ class Watches:
 
 
 # $1 is how far ahead the clock is.
-_WATCHED: LiteralString = "fqdn, lease_id, memory, now() + $1::interval AS at, coalesce(whose, '') AS whose"
+_WATCHED: LiteralString = """
+    w.fqdn, w.lease_id, w.memory, now() + $1::interval AS at, coalesce(w.whose, '') AS whose,
+    (SELECT max(c.requested_at) + $1::interval FROM allocations h JOIN registrar_changes c ON c.allocation_id = h.id
+      WHERE h.fqdn = w.fqdn AND c.kind = 'rollback' AND c.outcome <> 'failed'
+        AND c.id > (SELECT coalesce(max(n.id), 0) FROM registrar_changes n
+                     WHERE n.allocation_id = h.id AND n.kind = 'nameservers' AND n.outcome <> 'failed')
+    ) AS taken_back_at
+"""
 
 
 def _lease_of(row: asyncpg.Record) -> Lease[Watched]:
     memory = _of(row["memory"], Memory) if row["memory"] else None
-    return Lease(id=row["lease_id"], name=row["fqdn"], row=Watched(at=row["at"], memory=memory, whose=row["whose"]))
+    watched = Watched(at=row["at"], memory=memory, whose=row["whose"], taken_back_at=row["taken_back_at"])
+    return Lease(id=row["lease_id"], name=row["fqdn"], row=watched)
+
+
+_BEFORE: dict[Phase, Phase] = {"left": "moved"}
+"""Phases that the release before does not know, each with the one that it reads instead. Gone with the next release."""
 
 
 def _text(value: Report | Memory) -> str:
-    return msgspec.json.encode(value).decode()
+    if (before := _BEFORE.get(value.phase)) is None:
+        return msgspec.json.encode(value).decode()
+    fields = {**msgspec.to_builtins(value), "phase": before, "phase_now": value.phase}
+    return msgspec.json.encode(fields).decode()
 
 
 def _of(text: str, shape: type[T]) -> T:
-    return msgspec.json.decode(text, type=shape)
+    fields = msgspec.json.decode(text)
+    return msgspec.convert({**fields, "phase": fields.get("phase_now", fields["phase"])}, shape)

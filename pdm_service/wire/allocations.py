@@ -27,18 +27,42 @@ class DnsStatus(Reply, kw_only=True):
     updated_at: datetime | None = None
 
 
+class ChallengeSeen(Reply, kw_only=True):
+    """What one address of one of the domain's present nameservers has where the record has to stand."""
+
+    name: str
+    """Of the nameserver."""
+    address: str | None = None
+    state: Literal[
+        "texts", "everywhere", "alias", "nodata", "nxdomain", "failed", "silent", "not-serving", "unasked"
+    ]  # fmt: skip
+    texts: list[str] | None = None
+    """TXT values, cut."""
+    alias: str | None = None
+    """The target of a CNAME, which is not followed."""
+    doubled: str | None = None
+    """The name with the zone's appended twice, where `texts` stand at that one."""
+    error: str | None = None
+
+
 class Challenge(Reply, kw_only=True):
     """The record that proves a claim, at the domain's present nameservers."""
 
     name: str
     type: Literal["TXT"]
     value: str
+    looked_at: datetime | None = None
+    """When it was looked for last; absent until then."""
+    seen: list[ChallengeSeen] | None = None
+    """What was there, server by server; empty where there was nobody to ask."""
 
 
 class AllocationReply(Reply, kw_only=True):
     """One allocation."""
 
     fqdn: str
+    unicode: str | None = None
+    """As people read it, where it has A-labels (IDNA 2008) and reading it cannot mislead."""
     mode: Mode
     pool_domain: str | None = None
     subdomain: str | None = None
@@ -91,6 +115,7 @@ class EventPage(Reply, kw_only=True):
     """The audit trail of a name, oldest first; the cursor is absent on the last page."""
 
     fqdn: str
+    unicode: str | None = None
     events: list[EventReply]
     next_cursor: str | None = None
 
@@ -111,5 +136,8 @@ class CheckReply(Reply, kw_only=True):
     reason: str | None = None
     detail: str | None = None
     fqdn: str | None = None
+    unicode: str | None = None
+    suggestion: str | None = None
+    """Of what is no name: the one that was probably meant."""
     warning: str | None = None
     """Of a free name that is easily mistaken for another one."""

@@ -24,6 +24,8 @@ class ValidateReply(Reply, kw_only=True):
     valid: Literal[True]
     registrar: str
     domain: str
+    unicode: str | None = None
+    """As people read it, where it has A-labels."""
     nameservers: list[str]
     can_set_nameservers: bool | None
     warnings: list[str]
@@ -39,6 +41,7 @@ class PreflightReply(Reply, kw_only=True):
     """What was found of a domain."""
 
     domain: str
+    unicode: str | None = None
     problems: list[Finding]
     records: list[ZoneRRset]
     """What its current nameservers have, for `import`."""
@@ -79,7 +82,19 @@ class DelegationReply(Reply, kw_only=True):
     """How far a delegation to the platform has come."""
 
     domain: str
-    phase: Literal["awaiting-customer", "partial", "delegated", "converging", "live", "blocked", "moved", "stalled"]
+    unicode: str | None = None
+    phase: Literal[
+        "awaiting-proof",
+        "awaiting-customer",
+        "partial",
+        "delegated",
+        "converging",
+        "live",
+        "blocked",
+        "moved",
+        "left",
+        "stalled",
+    ]
     dnssec: Literal["insecure", "secure", "bogus", "changing", "unknown"]
     ds: list[str] | None = None
     """At the parent."""
@@ -111,6 +126,7 @@ class UndoReply(Reply, kw_only=True):
     """How a domain was before its nameservers were changed, and what was changed last."""
 
     fqdn: str
+    unicode: str | None = None
     registrar: str
     nameservers: list[str]
     ds: list[str]

@@ -60,6 +60,7 @@ class SetNsReply(Reply, kw_only=True):
     success: Literal[True]
     registrar: str
     domain: str
+    unicode: str | None = None
     nameservers: list[str]
     """As the registrar last gave them; while `pending`, still the old ones."""
     propagation: str
@@ -124,3 +125,5 @@ class Problem(Reply, kw_only=True):
     """The registrars that there are, where another one was asked for."""
     problems: list[Finding] | None = None
     """What stands in the way, where the pre-flight found something."""
+    suggestion: str | None = None
+    """What was probably meant, where a text is no name."""

@@ -52,7 +52,7 @@ def test_there_and_back(api: Byo, customer: str, registrar: Server, registry: Re
             return sorted(registrar.domains[customer].nameservers) == list(OLD_NAMES)
 
         eventually(back, 20)
-        api.phase("moved")
+        api.phase("left")
         assert api.served()
         released = api.post("/v1/release", fqdn=customer)
         assert released.status_code == 202, released.text

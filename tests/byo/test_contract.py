@@ -175,7 +175,7 @@ def test_tokens_are_kept_nowhere(api: Byo, customer: str, registrar: Server, reg
     """A registrar's token that did all that it can do is in no table, log line, metric or reply."""
     api.reserve("byo-api")
     replies = [api.flip().text, api.post("/v1/rollback", fqdn=customer, **api.credential).text]
-    api.phase("moved", "awaiting-customer", "partial", "converging", "live")
+    api.phase("left", "awaiting-customer", "partial", "converging", "live")
     replies.append(api.post("/v1/release", fqdn=customer, **api.credential).text)
     replies += [
         api.service.log.read_text(),

@@ -41,7 +41,7 @@ def test_two_hundred_domains(new_byo_service: Callable[..., Service], tree: Tree
         before = queries(service)
         eventually(lambda: all(first[one["domain"]] < one["checkedAt"] for one in looks()), 60)
         asked = queries(service) - before
-        assert {one["phase"] for one in looks()} == {"awaiting-customer"}
+        assert {one["phase"] for one in looks()} == {"awaiting-proof"}
         assert asked < COUNT * patient(40)
         assert "parent-unreachable" in str(service.client.get(f"/v1/delegations/{lonely}").json()["problems"])
     finally:

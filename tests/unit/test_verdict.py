@@ -43,10 +43,10 @@ def round_(
     return Observation(**{**values, **more})
 
 
-def story(*rounds: Observation) -> tuple[list[Phase], Report, Memory]:
+def story(*rounds: Observation, taken_back_at: datetime | None = None) -> tuple[list[Phase], Report, Memory]:
     memory, phases = FRESH, []
     for one in rounds:
-        report, memory = judge(one, OURS, memory)
+        report, memory = judge(one, OURS, memory, taken_back_at)
         phases.append(report.phase)
     return phases, report, memory
 
@@ -93,6 +93,54 @@ def test_moved_away_and_drained() -> None:
     )  # fmt: skip
     assert phases == ["converging", "live", "partial", "moved", "moved"]
     assert (memory.left_at, memory.drained_by) == (after(hours=4), after(hours=5))
+
+
+def test_left_as_asked_for() -> None:
+    """After a rollback a delegation has left; its zone is wanted as long as of one that has moved."""
+    rounds = (
+        round_(T0, OURS, OURS), round_(after(hours=2), OURS, OURS), round_(after(hours=3), OURS, OLD),
+        round_(after(hours=4), OLD, OLD), round_(after(hours=5), OLD, OLD),
+    )  # fmt: skip
+    phases, _, memory = story(*rounds, taken_back_at=after(hours=2.5))
+    assert phases == ["converging", "live", "partial", "left", "left"]
+    assert (memory.left_at, memory.drained_by, memory.changed_at) == (after(hours=4), after(hours=5), after(hours=4))
+    assert outdated(story(*rounds, taken_back_at=after(hours=2.5))[1], memory) == after(hours=4)
+
+
+def test_left_for_a_signed_zone() -> None:
+    """Where a domain went back to, its former DS is no obstacle; that it is not registered any more is one."""
+    phases, report, _ = story(
+        round_(T0, OURS, OURS), round_(after(hours=4), OLD, OLD, ds=(FOREIGN,)), taken_back_at=after(hours=3)
+    )
+    assert (phases[-1], report.problems) == ("left", ())
+    gone = tuple(ParentView(name="0.gtld.net", address="192.0.2.0", state="nxdomain", ds=()) for _ in range(2))
+    phases, _, _ = story(
+        round_(T0, OURS, OURS), round_(after(hours=4), OLD, OLD, parents=gone), taken_back_at=after(hours=3)
+    )
+    assert phases[-1] == "blocked"
+
+
+def test_moved_after_a_rollback() -> None:
+    """A rollback is the reason of the leaving that follows it, and not of the next one."""
+    phases, _, memory = story(
+        round_(T0, OURS, OURS), round_(after(hours=4), OLD, OLD), round_(after(hours=9), OURS, OLD),
+        round_(after(hours=10), OURS, OURS), round_(after(hours=20), OLD, OLD), taken_back_at=after(hours=3),
+    )  # fmt: skip
+    assert phases == ["converging", "left", "partial", "converging", "moved"]
+    assert memory.back_at == after(hours=9)
+
+
+def test_pause_after_a_rollback() -> None:
+    """A rollback begins the pauses anew, also of a delegation that was looked at daily."""
+    first = timedelta(seconds=15)
+    done = replace(FRESH, phase="live", our_ds_at=T0)
+    for memory, before in ((done, timedelta(days=1)), (replace(done, our_ds_at=None), timedelta(hours=1))):
+        now = after(days=9)
+        assert pause(memory, now, first) == before
+        assert pause(memory, now, first, now - timedelta(seconds=10)) == first
+        assert first < pause(memory, now, first, now - timedelta(minutes=30)) <= 20 * first
+    left = replace(FRESH, phase="left", changed_at=after(days=9))
+    assert pause(left, after(days=9, seconds=1), first, after(days=8)) == first
 
 
 def test_back_again() -> None:

@@ -86,14 +86,14 @@ def test_reply_field_that_is_empty(kind: type) -> None:
     [
         (
             wire.AllocationReply,
-            "fqdn mode poolDomain subdomain state createdBy reservedAt expiresAt committedAt sovereignFQDN "
+            "fqdn unicode mode poolDomain subdomain state createdBy reservedAt expiresAt committedAt sovereignFQDN "
             "loadBalancerIPs loadBalancerIP nameservers dnssec dns proof challenge keepUntil reservationToken "
             "tenant warning problems",
         ),
         (wire.DnsStatus, "state needs lastError updatedAt"),
         (wire.Dnssec, "ds publish"),
         (wire.AllocationPage, "allocations nextCursor"),
-        (wire.CheckReply, "available reason detail fqdn warning"),
+        (wire.CheckReply, "available reason detail fqdn unicode suggestion warning"),
         (
             wire.CompatReservation,
             "poolDomain subdomain state reservedAt expiresAt reservationToken createdBy",
@@ -102,12 +102,12 @@ def test_reply_field_that_is_empty(kind: type) -> None:
         (wire.CompatList, "poolDomain allocations"),
         (wire.CompatReservedReply, "reserved"),
         (wire.Health, "status managedDomains registrars"),
-        (wire.Problem, "error detail type title status supported problems"),
+        (wire.Problem, "error detail type title status supported problems suggestion"),
         (
             wire.ValidateReply,
-            "valid registrar domain nameservers canSetNameservers warnings problems records zonefile",
+            "valid registrar domain unicode nameservers canSetNameservers warnings problems records zonefile",
         ),
-        (wire.SetNsReply, "success registrar domain nameservers propagation pending"),
+        (wire.SetNsReply, "success registrar domain unicode nameservers propagation pending"),
         (
             wire.CommitRequest,
             "fqdn poolDomain subdomain reservationToken loadBalancerIP loadBalancerIPs sovereignFQDN",

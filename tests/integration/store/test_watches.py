@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from pdm_service.model.allocation import Mode, Proof
-from pdm_service.model.observation import Memory, Phase, Report
+from pdm_service.model.allocation import Claim, Filter, Mode, Proof
+from pdm_service.model.observation import ChallengeView, Looked, Memory, Phase, Report
 from pdm_service.store.registrar_changes import Kind, Result
 from pdm_service.store.watches import Watches
-from tests.store import DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, WATCH, Entry, Store, changed, sheet
+from tests.store import CLIENT, DAY, DOMAIN, FQDN, HOUR, MINUTE, OTHER, TTL, WATCH, Entry, Store, changed, sheet
 
 T0 = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MEMORY = Memory(since=T0, changed_at=T0, phase="live", ds_ttl=600)
@@ -334,6 +334,92 @@ async def test_phases(store: Store) -> None:
     assert stranger is not None
     await store.watches.record(stranger, report(), MEMORY, HOUR)
     assert await store.watches.phases() == {"live": 2, "partial": 1}
+
+
+async def test_phase_that_the_release_before_does_not_know(store: Store) -> None:
+    """Of a delegation that left as asked for is stored what the release before reads, and read what it is."""
+    await store.claimed()
+    lease = await store.watches.lease_one(DOMAIN, timedelta())
+    assert lease is not None
+    await store.watches.record(lease, report("left"), replace(MEMORY, phase="left"), HOUR)
+    (row,) = await store.sql("SELECT report->>'phase' AS report, memory->>'phase' AS memory FROM watches")
+    assert (row["report"], row["memory"]) == ("moved", "moved")
+    known = await store.watches.known(DOMAIN)
+    assert known is not None
+    assert (known.report, known.memory) == (report("left"), replace(MEMORY, phase="left"))
+    assert await store.watches.phases() == {"left": 1}
+    again = await store.watches.lease_one(DOMAIN, timedelta())
+    assert again is not None
+    assert again.row.memory == replace(MEMORY, phase="left")
+    # The release before has it now.
+    await store.sql("UPDATE watches SET report = report - 'phase_now'")
+    assert await store.watches.phases() == {"moved": 1}
+
+
+async def test_when_the_proof_was_looked_for(store: Store) -> None:
+    """A claim tells when its proof was looked for last, and what was seen; not what was seen before it was opened."""
+    seen = (ChallengeView(name="ns1.old.test", address="192.0.2.53", state="texts", texts=("wrong",)),)
+    claim = await store.claimed()
+
+    async def looked(at: datetime, challenge: tuple[ChallengeView, ...] | None) -> list[Looked | None]:
+        lease = await store.watches.lease_one(DOMAIN, timedelta())
+        assert lease is not None
+        await store.watches.record(lease, replace(report(), checked_at=at, challenge=challenge), MEMORY, HOUR)
+        (held,) = await store.holdings.of_name(DOMAIN, None)
+        (listed,) = await store.holdings.page(Filter(), "", 10)
+        by_token = await store.holdings.of_token(DOMAIN, b"token", None)
+        renewed = await store.claims.renew(DOMAIN, b"token", TTL, CLIENT)
+        (of,) = await store.claims.of(DOMAIN)
+        return [one.looked for one in (held, listed, by_token, renewed, of) if isinstance(one, Claim)]
+
+    assert await looked(claim.reserved_at, None) == [None] * 5
+    assert await looked(claim.reserved_at - timedelta(seconds=1), seen) == [None] * 5
+    for challenge in ((), seen):
+        at = claim.reserved_at + timedelta(seconds=1)
+        assert await looked(at, challenge) == [Looked(at=at, seen=challenge)] * 5
+
+
+async def test_hurried_meanwhile(store: Store) -> None:
+    """A domain that is hurried while it is observed is due again at once; one that was due in time is not."""
+    await store.claimed()
+    lease = await store.watches.lease_one(DOMAIN, timedelta())
+    assert lease is not None
+    await store.watches.hurry(DOMAIN)
+    await store.watches.record(lease, report(), MEMORY, HOUR)
+    (again,) = await store.watches.lease(10, 10, {})
+    await store.watches.record(again, report(), MEMORY, HOUR)
+    assert await store.watches.lease(10, 10, {}) == []
+    # A caller asks for it before it is due.
+    fresh = await store.watches.lease_one(DOMAIN, timedelta())
+    assert fresh is not None
+    await store.watches.record(fresh, report(), MEMORY, HOUR)
+    assert await store.watches.lease(10, 10, {}) == []
+
+
+async def test_when_a_domain_was_taken_back(store: Store) -> None:
+    """A domain was taken back by the last rollback that may have been made, and not by one before the last flip."""
+
+    async def taken_back() -> bool:
+        lease = await store.watches.lease_one(DOMAIN, timedelta())
+        assert lease is not None
+        await store.watches.record(lease, report(), MEMORY, HOUR)
+        return lease.row.taken_back_at is not None
+
+    held = await store.adopted(mode=Mode.BYO_API)
+    other = await store.adopted("other.example", token=b"other")
+    await store.change(other, "rollback", "done")
+    steps: list[tuple[Kind, Result, bool]] = [
+        ("nameservers", "done", False), ("rollback", "failed", False), ("ds-removal", "done", False),
+        ("rollback", "done", True), ("nameservers", "failed", True), ("nameservers", "done", False), ("rollback", "pending", True),
+    ]  # fmt: skip
+    assert not await taken_back()
+    for kind, outcome, expected in steps:
+        await store.change(held, kind, outcome)
+        assert await taken_back() == expected, (kind, outcome)
+    (row,) = await store.sql("SELECT max(requested_at) AS at FROM registrar_changes WHERE fqdn = $1", DOMAIN)
+    (lease,) = [await store.watches.lease_one(DOMAIN, timedelta())]
+    assert lease is not None
+    assert lease.row.taken_back_at == row["at"]
 
 
 async def test_forget(store: Store) -> None:
