@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.base import Follows, ReadsDs, Registrar, RegistrarError, SetsDs
-from tests.patience import patient
-from tests.registrars.server import NONSENSE, Answer, Server, drip, drop, limited, lose_reply, reply, silent
+from adapters.conformance.patience import patient
+from adapters.conformance.played import NONSENSE, Answer, Server, drip, drop, limited, lose_reply, reply, silent
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.conformance.played import Domain, Server
 from tests.eventually import eventually
 from tests.registrars import play
-from tests.registrars.server import Domain, Server
 from tests.service import ADDRESS, Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
 
