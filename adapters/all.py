@@ -130,7 +130,7 @@ def _usable(point: EntryPoint, found: Mapping[str, tuple[Entry, Package]]) -> En
 
 
 def _hold_against_the_contract(name: str, adapter: Registrar) -> None:
-    """Raise ValueError where an adapter lacks the form of `adapters.base`; what it does is for the conformance suite."""
+    """Raise ValueError where an adapter lacks the form of `adapters.base`; what it does, the suite shows."""
     about = getattr(adapter, "about", None)
     if not isinstance(about, About):
         raise ValueError("it has no `about` that is an adapters.base.About")  # noqa: TRY004 - as above
