@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.all import OURS
+from adapters.conformance.played import Server
 from tests.other_packages import EXAMPLE, ROOT, broken, environment, install
 from tests.patience import VARIABLE, patient
 from tests.service import PDM
@@ -138,13 +140,33 @@ def test_command_with_an_adapter_that_cannot_be_used(tmp_path: Path, command: st
     assert "Traceback" not in done.stderr
 
 
+# --- the how-to -------------------------------------------------------------------------------------
+
+
+def test_how_to_is_the_example() -> None:
+    """What the page has people write stands in the example; what it says of who plays is there to be said."""
+    page = (ROOT / "docs" / "write-a-registrar-adapter.md").read_text("utf-8")
+    example = "".join(
+        (EXAMPLE / file).read_text("utf-8") for file in ("pyproject.toml", "src/pdm_registrar_gandi/__init__.py")
+    )
+    lines = [
+        line for block in re.findall(r"```(?:toml|python)\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert [line for line in lines if line not in example and not line.startswith("addopts")] == []
+    assert len(lines) > 10
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    members = {member for row in rows for member in re.findall(r"`(\w+)", row)}
+    assert "is_change" in members
+    assert members <= {*dir(Server), *Server.__annotations__}
+
+
 # --- an author's tests ------------------------------------------------------------------------------
 
 
 def test_suite_as_an_author_runs_it(installed: Path, example: Path) -> None:
     """The suite is in the package that is installed, and the example's adapter passes all of it."""
     where = [sys.executable, "-c", "import adapters.conformance; print(adapters.conformance.__file__)"]
-    assert subprocess.check_output(where, env=environment(installed), text=True).startswith(str(installed))
+    assert subprocess.check_output(where, cwd=example, env=environment(installed), text=True).startswith(str(installed))
     done = pytest_of_an_author(example, "--pyargs", "adapters.conformance", "-v", path=installed)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     for one in ("adapter.py::test_set_nameservers[gandi]", "secrets.py::test_credential_stays_secret[gandi-echo]"):

@@ -57,7 +57,7 @@ def test_a_misspelt_field_is_found() -> None:
         (['timing.reservation="half an hour"'], "reservation"),
         (['namePolicy.confusables="perhaps"'], "confusables"),
         (['poolRegistrar.name="dynadot"'], "poolRegistrar"),
-        (['poolRegistrar.name="gandi"'], "poolRegistrar"),
+        (['poolRegistrar={"name": "gandi.net", "existingSecret": "token"}'], "poolRegistrar"),
         (["metrics.serviceMonitor.enabled=true"], "serviceMonitor"),
         (['image.digest="sha256:abc"'], "digest"),
         (['tls.clientCaSecret.name="clients"'], "tls"),

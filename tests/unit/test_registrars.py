@@ -24,6 +24,21 @@ def test_failure_as_callers_are_told(kind: type[RegistrarError]) -> None:
     assert f"`{found.code}` {found.status}" in DOCUMENT
 
 
+def test_failure_of_a_class_that_we_do_not_know() -> None:
+    """Another package's adapter may have failures of its own: below one of ours it is that, else nobody knows what was done."""
+
+    class Suspended(base.Locked):
+        pass
+
+    class Strange(RegistrarError):
+        pass
+
+    assert (as_error(Suspended("a sentence")).code, as_error(Strange("a sentence")).code) == (
+        "registry-locked",
+        "outcome-unclear",
+    )
+
+
 def test_failures_and_codes() -> None:
     """There are as many codes as kinds of failure, and all of either are drawn in the contract's tree."""
     assert {type(as_error(kind("x"))) for kind in KINDS} == set(RegistrarFailure.__subclasses__())
