@@ -287,6 +287,18 @@ async def test_slow_provider(server: Server, registrar: Registrar, fault: Callab
         await in_time(registrar.validate(server.token, DOMAIN, within=SHORT), SHORT)
 
 
+async def test_others_go_on_meanwhile(server: Server, registrar: Registrar) -> None:
+    """A call that waits for the provider holds up nobody: all callers share one event loop."""
+    server.fault(silent)
+    waiting = asyncio.ensure_future(registrar.validate(server.token, DOMAIN, within=SHORT))
+    turns = 0
+    while not waiting.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert isinstance(waiting.exception(), Unavailable)
+    assert turns > 5
+
+
 async def test_provider_that_fails_at_first(server: Server, registrar: Registrar) -> None:
     """Reading is tried again while there is time."""
     server.fault(reply(Answer(503)), times=1)

@@ -183,6 +183,7 @@ def test_authors_own_tests(installed: Path, example: Path) -> None:
     ("before", "after", "failing"),
     [
         ("self._http.write(request", "self._http.read(request", "test_change_that_may_not_have_been_made"),
+        ("return await self._http.read(", "__import__('time').sleep(max(0, self._until - __import__('time').monotonic()))\n        return await self._http.read(", "test_others_go_on_meanwhile"),
         ("headers=self._headers)", "headers={**self._headers, 'cookie': 's=1'})", "test_cookie"),
         ('InvalidCredential, "Gandi refuses', 'Rejected, "Gandi refuses', "test_validate_of_a_refused_credential"),
         ("raise InvalidCredential(_FORM)", "raise InvalidCredential(found)", "test_credential_stays_secret"),
@@ -191,7 +192,7 @@ def test_authors_own_tests(installed: Path, example: Path) -> None:
 def test_suite_with_an_adapter_that_breaks_a_promise(
     installed: Path, example: Path, before: str, after: str, failing: str
 ) -> None:
-    """An adapter that repeats a write, sends a cookie, sorts a failure wrongly or tells a token fails."""
+    """An adapter that repeats a write, blocks the event loop, sends a cookie, sorts a failure wrongly or tells a token fails."""
     file = example / "src" / "pdm_registrar_gandi" / "api.py"
     text = file.read_text()
     assert before in text
