@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from adapters.conformance.played import Server
 from tests.patience import patient
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "pdm-registrar-gandi"
-PLAYED = EXAMPLE / "tests"
 
 
 def install(directory: Path, *sources: Path) -> Path:
@@ -19,6 +21,15 @@ def install(directory: Path, *sources: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=patient(90))
     assert done.returncode == 0, done.stderr
     return directory
+
+
+def play_gandi(installed: Path) -> Server:
+    """Gandi, as the example's own tests play it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(installed), str(EXAMPLE / "tests")])
+        from played_gandi import PlayedGandi  # noqa: PLC0415 - it is there from here on
+
+        return PlayedGandi()
 
 
 def broken(directory: Path, point: str, code: str = "", name: str = "broken-adapter") -> Path:

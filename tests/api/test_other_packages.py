@@ -1,6 +1,5 @@
 """A registrar whose adapter is of another package, through the running service: like any other."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from adapters.all import OURS
 from adapters.conformance.played import OLD, Server
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
-from tests.other_packages import EXAMPLE, PLAYED, environment, install
+from tests.other_packages import EXAMPLE, environment, install, play_gandi
 from tests.service import Service
 
 DOMAIN = "example.com"
@@ -24,12 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gandi(installed: Path) -> Iterator[Server]:
-    """Gandi, played as the example's tests play it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [*sys.path, str(installed), str(PLAYED)])
-        from played_gandi import PlayedGandi  # noqa: PLC0415 - it is there from here on
-
-        server = PlayedGandi()
+    server = play_gandi(installed)
     yield server
     server.stop()
     assert server.wrong == []
