@@ -56,11 +56,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" not in metafunc.fixturenames or metafunc.function.__module__.rpartition(".")[0] != __package__:
         return
     wanted = {name for mark in metafunc.definition.iter_markers("ability") for name in mark.args}
-    able = _able(metafunc.config)
-    metafunc.parametrize("server", [name for name in able if wanted <= able[name]], indirect=True)
+    abilities = able(metafunc.config)
+    metafunc.parametrize("server", [name for name in abilities if wanted <= abilities[name]], indirect=True)
 
 
-def _able(config: pytest.Config) -> dict[str, frozenset[str]]:
+def able(config: pytest.Config) -> dict[str, frozenset[str]]:
     """Return the abilities of each; they are asked for once, when a test needs them."""
     known, classes = config.stash[_ABLE], config.stash[_CLASSES]
     if not classes:
