@@ -9,9 +9,9 @@ from random import Random
 from time import monotonic
 
 from adapters.base import RegistrarError
+from adapters.conformance.played import Seen, Server
 from fuzz.mutation import mutated
 from tests.registrars import play
-from tests.registrars.server import Seen, Server
 
 WITHIN_SECONDS = 0.7
 """What a call is given here."""

@@ -12,6 +12,7 @@ _COMMANDS = {
     "dev": "serve:dev",
     "demo": "serve:run_demo",
     "doctor": "doctor:doctor",
+    "registrars": "registrars:registrars",
     "keys": "keys:keys",
     "provision": "provision:provision",
     "check": "ask:check",

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from adapters.all import ALL
+from adapters.all import entries, others
 from adapters.all import registrars as all_registrars
 from adapters.base import Registrar
 from adapters.http import Http
@@ -190,10 +190,12 @@ def outside(settings: Settings, reports: Telemetry) -> Outside:
 
     def way_out(registrar: str) -> Http:
         turn = Shares(_REGISTRAR_CALLS).turn
-        ways_out.append(Http(registrar, registrar_called, ipv4_only=ALL[registrar].ipv4_only, turn=turn))
+        ways_out.append(Http(registrar, registrar_called, ipv4_only=entries()[registrar].ipv4_only, turn=turn))
         return ways_out[-1]
 
     adapters = all_registrars(way_out, settings.registrar_urls, settings.registrar_options)
+    for name, (_, package) in others().items():
+        logs.announce("adapter of another package", {"registrar": name, "package": str(package)})
     trusted = None
     if settings.pdns_ca_file is not None:
         trusted = LiveFiles(

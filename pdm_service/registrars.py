@@ -145,7 +145,9 @@ def registrable(domain: str) -> str:
 
 def as_error(failure: base.RegistrarError) -> errors.RegistrarFailure:
     """Return a registrar's failure as callers get it."""
-    return _TOLD_AS[type(failure)](failure.detail, failure.retry_after_seconds)
+    # Other packages' adapters may have classes of their own below these.
+    told = next((_TOLD_AS[kind] for kind in type(failure).__mro__ if kind in _TOLD_AS), errors.OutcomeUnclear)
+    return told(failure.detail, failure.retry_after_seconds)
 
 
 def _wanted(nameservers: Sequence[str] | None) -> tuple[str, ...]:

@@ -3,21 +3,17 @@
 It is measured when a run starts, or given as PDM_TEST_PATIENCE. On a quiet machine and without parallel tests it is 1.
 """
 
-import os
 import subprocess
 import sys
 import time
 from math import ceil
 
-VARIABLE = "PDM_TEST_PATIENCE"
+from adapters.conformance.patience import VARIABLE, patient
+
+__all__ = ["VARIABLE", "measured", "patient", "patient_setting"]
 # What the work below takes a process that has a core of a usual machine for itself, its start included.
 _USUAL_SECONDS = 0.6
 _WORK = "sum(number * number for number in range(15_000_000))"
-
-
-def patient(seconds: float) -> float:
-    """Give the deadline of what takes that long on a quiet machine."""
-    return seconds * float(os.environ.get(VARIABLE) or 1)
 
 
 def patient_setting(seconds: float) -> str:

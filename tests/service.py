@@ -18,7 +18,7 @@ from weakref import WeakSet
 import asyncpg
 import httpx
 
-from adapters.all import NAMES
+from adapters.all import OURS
 from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import PowerDNS, free_port
 from tests.eventually import eventually
@@ -59,7 +59,7 @@ class Service:
             "PDM_NAMESERVERS": ",".join(NAMESERVERS),
             "PDM_NAMESERVER_ADDRESSES": f"127.0.0.1:{powerdns.dns_port}",
             # No test ever asks a real registrar.
-            **{f"PDM_REGISTRAR_{name.upper()}_URL": "http://127.0.0.1:9" for name in NAMES},
+            **{f"PDM_REGISTRAR_{name.upper()}_URL": "http://127.0.0.1:9" for name in OURS},
             # Nor a real nameserver or registry.
             "PDM_DNS_ROOT_HINTS": "none",
             "PDM_RDAP_URL": "none",

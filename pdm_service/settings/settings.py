@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 
-from adapters.all import ALL, NAMES
+from adapters.all import OURS, UnusableAdapterError, entries
 from pdm_service import callers, tls
 from pdm_service.model.allocation import Ages
 from pdm_service.model.records import Nameserver
@@ -120,6 +120,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str]) -> Settings:
     """Return the settings; raises SettingsError."""
     reader = _Reader(environment)
+    registrars = OURS
+    try:
+        registrars = entries()
+    except UnusableAdapterError as error:
+        reader.faults += str(error).splitlines()
     closed = any(environment.get(name) for name in ("PDM_AUTH_TOKENS_FILE", "PDM_ANONYMOUS"))
     host = reader.get("PDM_HOST", "127.0.0.1", values.host if closed else values.loopback)
     settings = {
@@ -160,7 +165,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "log_level": reader.get("PDM_LOG_LEVEL", "info", values.log_level),
         "registrar_urls": {
             name: url
-            for name in NAMES
+            for name in registrars
             if (url := reader.get(f"PDM_REGISTRAR_{name.upper()}_URL", "", values.maybe_url))
         },
         "registrar_options": {
@@ -168,10 +173,10 @@ def read(environment: Mapping[str, str]) -> Settings:
                 option: reader.get(f"PDM_REGISTRAR_{name.upper()}_{option}", one.default, one.parse)
                 for option, one in entry.options.items()
             }
-            for name, entry in ALL.items()
+            for name, entry in registrars.items()
             if entry.options
         },
-        "pool_registrar": reader.get("PDM_POOL_REGISTRAR", "", values.maybe_registrar),
+        "pool_registrar": reader.get("PDM_POOL_REGISTRAR", "", values.maybe_one_of(registrars)),
         "pool_registrar_token": reader.get("PDM_POOL_REGISTRAR_TOKEN", "", values.maybe_token),
         "pool_ds_delay": reader.get("PDM_POOL_DS_DELAY", "2d", values.duration),
         "root_hints": reader.get("PDM_DNS_ROOT_HINTS", _IANA_ROOT, values.root_hints),

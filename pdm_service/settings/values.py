@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-from adapters.all import NAMES
 from pdm_service import names, tls
 from pdm_service.errors import InvalidFormat
 from pdm_service.model.records import Nameserver
@@ -272,9 +271,10 @@ def one_of(words: Iterable[str]) -> Callable[[str], str]:
     return parse
 
 
-def maybe_registrar(text: str) -> str | None:
-    """Return the name of a registrar, None for an empty text; raises ValueError."""
-    return one_of(NAMES)(text) if text else None
+def maybe_one_of(words: Iterable[str]) -> Callable[[str], str | None]:
+    """Return a parser as `one_of` does, which gives None for an empty text."""
+    parse = one_of(words)
+    return lambda text: parse(text) if text else None
 
 
 def maybe_token(text: str) -> str | None:

@@ -18,10 +18,10 @@ from adapters.base import (
     RegistrarError,
     Unavailable,
 )
+from adapters.conformance.played import OLD, Answer, Server, reply
 from tests.adapters.conftest import playing
 from tests.patience import patient
 from tests.registrars.cloudflare import ACCOUNT, Cloudflare, error, ok
-from tests.registrars.server import OLD, Answer, Server, reply
 
 DOMAIN = "example.com"
 DS = {"key_tag": 40237, "algorithm": 13, "digest_type": 2, "digest": "ab" * 32}

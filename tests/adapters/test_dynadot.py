@@ -23,13 +23,13 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
+from adapters.conformance.played import OLD, Answer, Seen, lose_reply, reply
 from adapters.dynadot import words
 from adapters.dynadot.api3 import Api3 as OurApi3
 from adapters.dynadot.signature import Key
 from adapters.dynadot.state import hosts_of
 from tests.patience import patient
 from tests.registrars.dynadot import Api3, Dynadot, Rest
-from tests.registrars.server import OLD, Answer, Seen, lose_reply, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")

@@ -24,9 +24,9 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
+from adapters.conformance.played import OLD, Answer, Seen, reply
 from tests.patience import patient
 from tests.registrars.godaddy import ByKey, ByToken, GoDaddy
-from tests.registrars.server import OLD, Answer, Seen, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")

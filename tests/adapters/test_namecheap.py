@@ -22,12 +22,12 @@ from adapters.base import (
     Rejected,
     Unavailable,
 )
+from adapters.conformance.played import Answer, Seen, Server, reply
 from adapters.namecheap import Namecheap as Adapter
 from adapters.namecheap.api import Key
 from tests.adapters.conftest import playing
 from tests.patience import patient
 from tests.registrars.namecheap import Namecheap
-from tests.registrars.server import Answer, Seen, Server, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")

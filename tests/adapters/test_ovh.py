@@ -28,12 +28,12 @@ from adapters.base import (
     SetsDs,
     Unavailable,
 )
+from adapters.conformance.played import OLD, Answer, Seen, Server, lose_reply, reply
 from adapters.ovh.api import Rule
 from adapters.ovh.signature import Key
 from tests.adapters.conftest import playing
 from tests.patience import patient
 from tests.registrars.ovh import Ovh
-from tests.registrars.server import OLD, Answer, Seen, Server, lose_reply, reply
 
 DOMAIN = "example.com"
 NEW = ("ns1.platform.test", "ns2.platform.test")

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.conformance.played import NONSENSE, OLD, Answer, Server, limited, lose_reply, reply, silent
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
 from tests.api.test_secrets import dump
 from tests.patience import patient
 from tests.registrars import CASES, play
-from tests.registrars.server import NONSENSE, OLD, Answer, Server, limited, lose_reply, reply, silent
 from tests.service import Service
 
 DOMAIN = "example.com"

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.conformance.played import Domain, Server
 from tests.eventually import eventually
 from tests.registrars import play
-from tests.registrars.server import Domain, Server
 from tests.service import ADDRESS, Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
 
@@ -97,8 +97,10 @@ class Byo:
 class Registry:
     """Writes into the TLD what a played registrar has on record, as a registry does."""
 
-    def __init__(self, tree: Tree, server: Server, domain: str) -> None:
+    def __init__(self, tree: Tree, server: Server, domain: str, *, tag: str = "key_tag") -> None:
+        """`tag` is what the registrar calls a DS's key tag."""
         self._tree, self._server, self._domain = tree, server, domain
+        self._fields = (tag, "algorithm", "digest_type", "digest")
         self._last: object = None
         self._over = threading.Event()
         self.paused = False
@@ -108,7 +110,7 @@ class Registry:
     def _run(self) -> None:
         while not self._over.wait(0.05):
             one = self._server.domains[self._domain]
-            ds = [" ".join(str(d[key]) for key in ("key_tag", "algorithm", "digest_type", "digest")) for d in one.ds]
+            ds = [" ".join(str(d[key]) for key in self._fields) for d in one.ds]
             now = (sorted(one.nameservers), sorted(ds))
             if now != self._last and not self.paused:
                 self._tree.delegate(self._domain, *now)

@@ -2,10 +2,10 @@
 
 import pytest
 
+from adapters.conformance.played import Server
 from tests.byo.conftest import Byo, Registry
 from tests.byo.test_manual import Witness
 from tests.eventually import eventually
-from tests.registrars.server import Server
 from tests.service import ADDRESS
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, ask, rr
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import asyncpg
 
+from adapters.conformance.played import Server
 from tests.api.test_callers import Caller, line
 from tests.byo.conftest import Byo, Registry
 from tests.eventually import eventually
-from tests.registrars.server import Server
 from tests.service import ADDRESS, Service, name
 from tests.tree import PLATFORM_NAMES, Tree
 

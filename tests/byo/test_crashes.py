@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.conformance.played import Server, drop
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
-from tests.registrars.server import Server, drop
 from tests.service import Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree
 

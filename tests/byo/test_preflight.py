@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from adapters.conformance.played import Server
 from tests.byo.conftest import Byo, Registry, at
 from tests.byo.test_takeover import looked_again
 from tests.eventually import eventually
 from tests.integration import test_rdap as rdap_server
-from tests.registrars.server import Server
 from tests.service import Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, rr
 

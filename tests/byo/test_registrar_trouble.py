@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from adapters.conformance.played import Answer, Server, limited, lose_reply, reply, silent
 from tests import faulty
 from tests.byo.conftest import Byo, Registry
 from tests.byo.test_crashes import changes
@@ -12,7 +13,6 @@ from tests.eventually import eventually
 from tests.faulty import Faulty
 from tests.patience import patient
 from tests.registrars.ovh import Ovh
-from tests.registrars.server import Answer, Server, limited, lose_reply, reply, silent
 from tests.tree import OLD_NAMES, PLATFORM_NAMES
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from adapters.conformance.played import Server
 from tests import releases
 from tests.byo.conftest import Byo, Registry, at
-from tests.registrars.server import Server
 from tests.service import Service, name
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from adapters.conformance.played import Server
 from tests.byo.conftest import Byo, Registry
 from tests.eventually import eventually
-from tests.registrars.server import Server
 from tests.service import Service, at_once, name
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, Zones, answers, rr, soa
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from adapters.conformance.played import Server
 from tests import faulty
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
 from tests.faulty import Fault, Faulty
-from tests.registrars.server import Server
 from tests.service import Service
 from tests.tree import Tree, rr
 

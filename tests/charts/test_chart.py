@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adapters.all import ALL
+from adapters.all import OURS
 from tests.charts.rendered import HELMS, ROOT, helm, needs_helm, one, problems, render
 from tests.observability.test_files import ALERTS
 
@@ -57,7 +57,7 @@ def test_a_misspelt_field_is_found() -> None:
         (['timing.reservation="half an hour"'], "reservation"),
         (['namePolicy.confusables="perhaps"'], "confusables"),
         (['poolRegistrar.name="dynadot"'], "poolRegistrar"),
-        (['poolRegistrar.name="gandi"'], "poolRegistrar"),
+        (['poolRegistrar={"name": "gandi.net", "existingSecret": "token"}'], "poolRegistrar"),
         (["metrics.serviceMonitor.enabled=true"], "serviceMonitor"),
         (['image.digest="sha256:abc"'], "digest"),
         (['tls.clientCaSecret.name="clients"'], "tls"),
@@ -80,7 +80,7 @@ def test_environment_is_of_settings_that_exist() -> None:
         re.findall(r'"((?:PDM_[A-Z_]+)|PORT)"', (ROOT / "pdm_service" / "settings" / "settings.py").read_text())
     )
     known |= {
-        f"PDM_REGISTRAR_{name.upper()}_{option}" for name, entry in ALL.items() for option in ("URL", *entry.options)
+        f"PDM_REGISTRAR_{name.upper()}_{option}" for name, entry in OURS.items() for option in ("URL", *entry.options)
     }
     driver = {"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSSLROOTCERT"}
     known |= {f"{name}_FILE" for name in known}

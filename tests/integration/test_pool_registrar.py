@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from adapters.conformance.played import OLD, Answer, Domain, Server, limited, lose_reply, reply, silent
 from pdm_service.dev.servers import PowerDNS
 from tests.dns_view import Api
 from tests.eventually import eventually
 from tests.registrars import play
 from tests.registrars.ovh import Ovh
-from tests.registrars.server import OLD, Answer, Domain, Server, limited, lose_reply, reply, silent
 from tests.service import NAMESERVERS, Service, at_once, name
 
 PLATFORM = sorted(NAMESERVERS)

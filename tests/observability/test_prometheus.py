@@ -19,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from adapters.conformance.played import OLD, Answer, Domain, reply
 from pdm_service import names
 from pdm_service.dev.process import start_child
 from pdm_service.dev.servers import Postgres, free_port
@@ -30,7 +31,6 @@ from tests.observability.test_files import ALERTS, expressions
 from tests.outage import away
 from tests.patience import patient
 from tests.registrars import play
-from tests.registrars.server import OLD, Answer, Domain, reply
 from tests.service import Service, at_once, name
 
 KEY = {"Authorization": "Bearer key-all"}

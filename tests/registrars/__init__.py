@@ -1,28 +1,19 @@
 """Registrars played on loopback, each by its documented behaviour: real HTTP servers with an account in them."""
 
 import importlib
+import tomllib
+from pathlib import Path
 
-from tests.registrars.server import Server
+from adapters.conformance.played import Server
 
-CASES = {
-    "cloudflare": "cloudflare:Cloudflare",
-    "dynadot-api3": "dynadot:Api3",
-    "dynadot-rest": "dynadot:Rest",
-    "godaddy-key": "godaddy:ByKey",
-    "godaddy-pat": "godaddy:ByToken",
-    "namecheap": "namecheap:Namecheap",
-    "ovh": "ovh:Ovh",
-}
-"""Each registrar, and each generation of its API, with the class that plays it."""
-
-SETTERS = tuple(case for case in CASES if case != "cloudflare")
-DS_READERS = ("cloudflare", "dynadot-api3", "dynadot-rest", "ovh")
-DS_SETTERS = ("dynadot-api3", "dynadot-rest", "ovh")
-FOLLOWED = ("dynadot-rest", "godaddy-pat", "ovh")
-"""Those that may answer before a change is made."""
+_SETTINGS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+CASES: dict[str, str] = dict(
+    line.split(" = ") for line in _SETTINGS["tool"]["pytest"]["ini_options"]["played_registrars"]
+)
+"""Each registrar, and each generation of its API, with the class that plays it: where the conformance suite has them from."""
 
 
 def play(case: str) -> Server:
     """A running server for a case."""
     module, _, name = CASES[case].partition(":")
-    return getattr(importlib.import_module(f"tests.registrars.{module}"), name)()
+    return getattr(importlib.import_module(module), name)()

@@ -6,8 +6,8 @@ from typing import Any
 
 from adapters.base import Registrar
 from adapters.cloudflare import Cloudflare as Adapter
+from adapters.conformance.played import Answer, Domain, Seen, Server, Wrong
 from adapters.http import Http
-from tests.registrars.server import Answer, Domain, Seen, Server, Wrong
 
 ACCOUNT = "acc0123456789"
 _PER_PAGE = 20

@@ -9,9 +9,9 @@ import threading
 from typing import Any
 
 from adapters.base import Registrar
+from adapters.conformance.played import Answer, Domain, Seen, Server, Wrong
 from adapters.dynadot import Dynadot as Adapter
 from adapters.http import Http
-from tests.registrars.server import Answer, Domain, Seen, Server, Wrong
 
 _HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 _PARAMETERS = {
@@ -65,6 +65,7 @@ class Api3(Dynadot):
     wrong_token = "wrongwrongwrongwrongwrong"
     malformed = ("", "a b", "ü" * 20, "a:b:c", ":secret", "key:")
     limit_has_delay = False
+    asynchronous = False
 
     def is_write(self, seen: Seen) -> bool:
         return seen.query.get("command") not in {"domain_info", "get_dnssec"}

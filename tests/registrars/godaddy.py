@@ -6,9 +6,9 @@ import uuid
 from typing import Any
 
 from adapters.base import Registrar
+from adapters.conformance.played import Answer, Domain, Seen, Server, Wrong
 from adapters.godaddy import GoDaddy as Adapter
 from adapters.http import Http
-from tests.registrars.server import Answer, Domain, Seen, Server, Wrong
 
 _HOST = re.compile(r"(?=.{3,253}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 
@@ -121,6 +121,7 @@ class ByKey(GoDaddy):
         "keykeykey:secretsecret:more",
         "kéykeykey:secretsecret",
     )
+    asynchronous = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,9 +4,9 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import quoteattr
 
 from adapters.base import Registrar
+from adapters.conformance.played import Answer, Seen, Server, Wrong
 from adapters.http import Http
 from adapters.namecheap import Namecheap as Adapter
-from tests.registrars.server import Answer, Seen, Server, Wrong
 
 _READS = {"namecheap.domains.getInfo"}
 _GLOBAL = {"ApiUser", "ApiKey", "UserName", "ClientIp", "Command"}

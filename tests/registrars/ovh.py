@@ -10,9 +10,9 @@ import dns.dnssec
 import dns.rdata
 
 from adapters.base import Registrar
+from adapters.conformance.played import Answer, Domain, Seen, Server, Wrong
 from adapters.http import Http
 from adapters.ovh import Ovh as Adapter
-from tests.registrars.server import Answer, Domain, Seen, Server, Wrong
 
 RULES = [{"method": method, "path": "/*"} for method in ("GET", "POST", "PUT", "DELETE")]
 

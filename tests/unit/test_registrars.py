@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters import base
-from adapters.all import NAMES, defaults, registrars
+from adapters.all import OURS, registrars
 from adapters.base import RegistrarError
 from adapters.http import Http
 from pdm_service.errors import InvalidFormat, RegistrarFailure
@@ -24,6 +24,21 @@ def test_failure_as_callers_are_told(kind: type[RegistrarError]) -> None:
     assert f"`{found.code}` {found.status}" in DOCUMENT
 
 
+def test_failure_of_a_class_that_we_do_not_know() -> None:
+    """Another package's adapter may have failures of its own: below one of ours it is that, else nobody knows what was done."""
+
+    class Suspended(base.Locked):
+        pass
+
+    class Strange(RegistrarError):
+        pass
+
+    assert (as_error(Suspended("a sentence")).code, as_error(Strange("a sentence")).code) == (
+        "registry-locked",
+        "outcome-unclear",
+    )
+
+
 def test_failures_and_codes() -> None:
     """There are as many codes as kinds of failure, and all of either are drawn in the contract's tree."""
     assert {type(as_error(kind("x"))) for kind in KINDS} == set(RegistrarFailure.__subclasses__())
@@ -33,8 +48,8 @@ def test_failures_and_codes() -> None:
 
 def test_document_of_the_registrars() -> None:
     """The document has each registrar's name, title, token form and address, and says which DS can be set."""
-    adapters = registrars(Http, {}, defaults())
-    assert tuple(adapters) == NAMES
+    adapters = registrars(Http, {}, {})
+    assert tuple(adapters) == tuple(OURS)
     for name, adapter in adapters.items():
         about = adapter.about
         assert about.name == name

@@ -1,4 +1,7 @@
-"""What all played registrars share: an account with domains, a record of what was asked, faults on demand."""
+"""What all played registrars share: an account with domains, a record of what was asked, faults on demand.
+
+Whoever writes an adapter writes a subclass of Server, which plays the registrar by its documents.
+"""
 
 import base64
 import contextlib
@@ -86,6 +89,8 @@ class Server:
     """What validate has to find out of a credential with all rights."""
     limit_has_delay = True
     """Whether the provider says for how long it takes no more requests."""
+    asynchronous = True
+    """Whether it answers before a change is made, if the adapter's `about` says that it may."""
 
     def __init__(self) -> None:
         self.domains = {"example.com": Domain(), "other.org": Domain(["a.other.test", "b.other.test"])}
@@ -139,19 +144,24 @@ class Server:
 
     @property
     def about(self) -> About:
+        """What the adapter says of itself."""
         return self.adapter(Http("x")).about
 
     @property
     def writes(self) -> list[Seen]:
+        """The requests that would have changed something."""
         return [one for one in self.seen if one.write]
 
     def fault(self, behave: Callable[..., bool], on: Kind = "any", times: int = 10**9) -> None:
+        """Have the next requests of a kind meet a fault, so many times."""
         self.faults.append(Fault(behave, on, times))
 
     def http(self, observe: Observe | None = None) -> Http:
+        """The way out for the adapter."""
         return Http(self.about.name, observe)
 
     def stop(self) -> None:
+        """End the server, and what it keeps waiting."""
         self.over.set()
         self._server.shutdown()
         self._server.server_close()
