@@ -83,6 +83,7 @@ CREATE TABLE allocations (
     imports            jsonb,                         -- copied from the zone before: [{name, type, ttl, contents}]
     announce_ds        boolean     NOT NULL DEFAULT false, -- the zone has CDS and CDNSKEY (RFC 7344)
     needs              text,                          -- what the next step wants of the caller; see allocations_needs
+    acknowledged       text[],                        -- findings that its commit knew of; null: not known
     not_before         timestamptz,                   -- releasing: when caches have forgotten it; served until then
 
     -- How far DNS has come; an outcome is recorded only if the generation is still the one that was worked on

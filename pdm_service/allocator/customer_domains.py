@@ -20,7 +20,7 @@ from pdm_service.allocator.reservations import Held, Reservations, prepared, rep
 from pdm_service.byo import budgets, imports, preflight, zonefile
 from pdm_service.byo.flip import Flips
 from pdm_service.byo.imports import NOTHING, Choice
-from pdm_service.byo.refusals import refuse
+from pdm_service.byo.refusals import refuse, refuse_late
 from pdm_service.byo.registrar_change import Order
 from pdm_service.byo.rollback import Rollbacks
 from pdm_service.byo.survey import Surveyor, registered_of
@@ -165,6 +165,8 @@ class CustomerDomains:
                 raise refusal
             if not imports.repeats(held.imports, chosen):
                 raise AlreadyActive(f"{held.fqdn} is active with other imports; release it first to change them")
+            if held.mode is Mode.BYO_MANUAL:
+                refuse_late(held.fqdn, order.acknowledged, held.acknowledged)
             return Committed(allocation=await self._go_on(held, order, actor))
         if held.expired:
             raise refused_hold(held, token_matches=True)

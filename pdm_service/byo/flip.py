@@ -12,7 +12,7 @@ from adapters import base
 from adapters.base import SetsDs
 from pdm_service.byo import budgets
 from pdm_service.byo.imports import Choice, taken
-from pdm_service.byo.refusals import changed_meanwhile, refuse
+from pdm_service.byo.refusals import changed_meanwhile, refuse, refuse_late
 from pdm_service.byo.registrar_change import Order, RegistrarChanges
 from pdm_service.byo.survey import Prepared, Registered, Survey, Surveyor, registered_of
 from pdm_service.delegations import verdict
@@ -84,6 +84,8 @@ class Flips:
         try:
             standing = await self._registrar_changes.standing(held, order, "nameservers")
             if standing == "done":
+                sheet = await self._changes.sheet(held.id)
+                refuse_late(held.fqdn, order.acknowledged, sheet.acknowledged if sheet else None)
                 await self._publish_ds(held, order)
         except base.RegistrarError as failure:
             raise as_error(failure) from None

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pdm_service.byo.preflight import blocking
-from pdm_service.errors import ChangeUnderWay, PreflightBlocked
+from pdm_service.errors import AlreadyActive, ChangeUnderWay, PreflightBlocked
 from pdm_service.findings import Finding
 
 
@@ -11,6 +11,15 @@ def refuse(findings: tuple[Finding, ...], acknowledged: tuple[str, ...]) -> None
     """Raise PreflightBlocked if any of the findings stands in the way."""
     if stopping := blocking(findings, acknowledged):
         raise blocked(*stopping)
+
+
+def refuse_late(fqdn: str, acknowledged: tuple[str, ...], before: tuple[str, ...] | None) -> None:
+    """Raise AlreadyActive for acknowledgements that come when all is done, and would change nothing.
+
+    `before` are those that it was done with; None: not known.
+    """
+    if before is not None and (late := sorted(set(acknowledged) - set(before))):
+        raise AlreadyActive(f"{fqdn} is active without {', '.join(late)}: to acknowledge it now changes nothing")
 
 
 def blocked(*stopping: Finding) -> PreflightBlocked:

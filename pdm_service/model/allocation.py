@@ -115,6 +115,8 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """Only of a customer's domain."""
     imports: tuple[RRset, ...] = ()
     """RRsets copied from the zone before, to be served beside the canonical ones."""
+    acknowledged: tuple[str, ...] | None = None
+    """The findings that its commit acknowledged; None: not known, or no customer's domain."""
     announce_ds: bool = False
     """Whether the zone says with CDS and CDNSKEY which DS its parent should have (RFC 7344)."""
     needs: Needs | None = None

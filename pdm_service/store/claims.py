@@ -347,6 +347,7 @@ _OPEN: LiteralString = f"""
 _CARRIED = (
     "fqdn", "span", "id", "mode", "created_by", "reserved_at", "token_digest", "token_nonce", "idempotency_digest",
     "request_digest", "sovereign_fqdn", "load_balancer_ips", "proof", "imports", "owner", "tenant",
+    "acknowledged",
 )  # fmt: skip
 # `a` holds a domain, $5 is what its proof must not be older than (null: nothing is).
 _GIVES_WAY: LiteralString = """
@@ -398,9 +399,9 @@ _ADOPT: LiteralString = f"""
     a AS (
         INSERT INTO allocations (
             fqdn, span, id, mode, created_by, reserved_at, token_digest, token_nonce, idempotency_digest,
-            request_digest, sovereign_fqdn, load_balancer_ips, proof, imports, owner, tenant,
+            request_digest, sovereign_fqdn, load_balancer_ips, proof, imports, owner, tenant, acknowledged,
             state, committed_at, dns_state, dns_updated_at, due_at, needs)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
                 'active', now(), 'pending', now(), now(), CASE WHEN $4 = 'byo-api' THEN 'registrar-token' END)
         RETURNING *),
     watched AS (
@@ -408,7 +409,7 @@ _ADOPT: LiteralString = f"""
             ON CONFLICT (fqdn) DO UPDATE SET due_at = now(), whose = excluded.whose),
     noted AS (
         INSERT INTO events (fqdn, allocation_id, action, actor, request_id, from_state, to_state, outcome)
-        SELECT fqdn, id, 'committed', $17, $18, 'reserved', 'active', proof FROM a)
+        SELECT fqdn, id, 'committed', $18, $19, 'reserved', 'active', proof FROM a)
     SELECT {COLUMNS}, pg_notify('{WORK_CHANNEL}', '') FROM a
 """
 

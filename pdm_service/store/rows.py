@@ -24,7 +24,7 @@ COLUMNS: LiteralString = """
     a.load_balancer_ips, a.ds, a.dns_state, a.dns_error, a.dns_updated_at, a.generation, a.attempts,
     a.owner, a.tenant, a.declared,
     coalesce(a.expires_at <= now(), false) AS expired,
-    a.proof, a.imports, a.announce_ds, a.needs, a.not_before
+    a.proof, a.imports, a.announce_ds, a.needs, a.not_before, a.acknowledged
 """
 LIVE: LiteralString = "(a.expires_at IS NULL OR a.expires_at > now())"
 
@@ -38,7 +38,7 @@ CLAIM: LiteralString = """
     a.owner, a.tenant, false AS declared, a.expires_at <= now() AS expired,
     a.proof, a.imports, false AS announce_ds,
     CASE WHEN a.proof IS NULL THEN 'proof' WHEN a.mode = 'byo-api' THEN 'registrar-token' END AS needs,
-    NULL::timestamptz AS not_before, a.challenge, a.registered_at,
+    NULL::timestamptz AS not_before, a.acknowledged, a.challenge, a.registered_at,
     (SELECT jsonb_build_object('at', w.report->'checked_at', 'seen', w.report->'challenge') FROM watches w
       WHERE w.fqdn = a.fqdn AND jsonb_typeof(w.report->'challenge') = 'array'
         AND (w.report->>'checked_at')::timestamptz >= a.reserved_at) AS looked
@@ -107,4 +107,5 @@ def _values(row: asyncpg.Record) -> dict[str, Any]:
         "proof": Proof(row["proof"]) if row["proof"] else None,
         "needs": Needs(row["needs"]) if row["needs"] else None,
         "imports": rrsets_of(row["imports"]),
+        "acknowledged": None if row["acknowledged"] is None else tuple(row["acknowledged"]),
     }

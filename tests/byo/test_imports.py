@@ -298,6 +298,21 @@ def test_a_repeat_with_another_import(olds: Callable[[], Old]) -> None:
     assert old.api.commit(importZonefile=file).status_code == 200
 
 
+def test_a_late_acknowledgement(olds: Callable[[], Old]) -> None:
+    """Once a domain is active, an acknowledgement that its commit did not have changes nothing, and is refused."""
+    old = olds()
+    old.serve([])
+    old.commit(acknowledge=["BYO-OLD-WEB", "BYO-BELOW"])
+    assert old.api.commit(acknowledge=["BYO-BELOW"]).status_code == 200
+    refused = old.api.commit(acknowledge=["BYO-BELOW", "BYO-OLD-MAIL"])
+    assert (refused.status_code, refused.json()["error"]) == (409, "already-active")
+    assert "BYO-OLD-MAIL" in refused.json()["detail"]
+    old.api.service.execute(
+        f"UPDATE allocations SET acknowledged = NULL WHERE fqdn = '{old.domain}'"
+    )  # of the release before
+    assert old.api.commit(acknowledge=["BYO-OLD-MAIL"]).status_code == 200
+
+
 def test_a_manual_commit_warns(olds: Callable[[], Old]) -> None:
     """A commit whose customer changes the nameservers says what the zone has now, and would not have."""
     old = olds()
