@@ -37,6 +37,11 @@ REGISTRY = 3.0
 OBSERVE_SHARE = 0.6
 """Of a survey: the old zone is asked in what is left."""
 
+SET = 9.0
+"""A change of nameservers alone, from its first question to its answer: existing callers give up after 10."""
+DS_LOOK = 2.5
+"""To find out whether the domain has a DS, of SET."""
+
 SETTLING = timedelta(seconds=60)
 """A change that was sent, and is not on record, may still come within this time."""
 SETTLING_ASYNC = timedelta(minutes=15)

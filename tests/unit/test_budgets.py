@@ -10,7 +10,7 @@ from pdm_service.api import edge
 from pdm_service.byo import budgets
 from pdm_service.delegations import budgets as observing
 from pdm_service.publisher import budgets as publishing
-from pdm_service.registrars import _LOOK_SECONDS, _VALIDATE_SECONDS, SET_SECONDS
+from pdm_service.registrars import _VALIDATE_SECONDS
 from pdm_service.store import watches
 from pdm_service.store.database import DEADLINE_SECONDS, LEAST_SECONDS
 
@@ -42,7 +42,9 @@ IN_ORDER = {
     "a registrar's least is no more than its most": (0, READ_LEAST, READ_MOST),
     "and so of a change": (0, WRITE_LEAST, WRITE_MOST),
     "a survey leaves the old zone a part of its time": (0, SURVEY_REST, budgets.SURVEY),
-    "who sets nameservers alone looks at them first": (_LOOK_SECONDS, SET_SECONDS, ANSWER),
+    "who sets nameservers alone looks at them first": (
+        budgets.LOOK + budgets.DS_LOOK, budgets.SET, ANSWER,
+    ),
     "an outcome is asked for more than once while it is waited for": (publishing.ASK_AGAIN, budgets.PUBLISH),
     "an observation in the background, and the statement that records it, end before its lease does": (
         observing.ROUND + DEADLINE_SECONDS, watches._LEASE.total_seconds(),
