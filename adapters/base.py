@@ -23,8 +23,8 @@ parent: whoever changes nameservers has to, since a stale DS makes the domain bo
 
 **Unclear outcomes.** A write is sent once. If its reply is lost or cannot be understood, the adapter reads
 back, and returns Applied if the wanted set is there; otherwise it raises OutcomeUnclear: the change may
-still come. A caller then reads later; it does not report a failure. What a provider refuses in so many
-words has not been done.
+still come. A caller then reads later; it does not report a failure. What a provider refuses in its own
+words has not been done, whatever its number: in words that nobody has documented it is Rejected.
 
 **Retries.** Reading is retried inside the adapter while time is left; so is what surely was not sent, and what
 was refused for its rate, if the provider's delay fits. Nothing else is: other failures are the caller's.

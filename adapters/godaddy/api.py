@@ -52,8 +52,9 @@ _CODES: dict[str, tuple[type[RegistrarError], str]] = {
     "MISSING_NAME_SERVER": (Rejected, "GoDaddy wants more nameservers"),
     "REGISTRY_REJECTED": (Rejected, "the registry refuses the change"),
 }
-_NOT_OURS = {"NOT_FOUND", "UNKNOWN_DOMAIN"}
+_NOT_OURS = {"NOT_FOUND", "DOMAIN_NOT_FOUND", "RESOURCE_NOT_FOUND", "UNKNOWN_DOMAIN"}
 _POLL_SECONDS = 5
+_REFUSED = "GoDaddy refuses the request"
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "GoDaddy refuses the token; it may have expired or been revoked"),
     403: (
@@ -61,8 +62,8 @@ _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
         "the GoDaddy token may not do this; it needs domains.domain:read and domains.nameserver:update",
     ),
     409: (Locked, "the domain's state at GoDaddy does not allow the change, or one is under way"),
-    400: (Rejected, "GoDaddy refuses the request"),
-    422: (Rejected, "GoDaddy refuses the request"),
+    400: (Rejected, _REFUSED),
+    422: (Rejected, _REFUSED),
 }
 
 
@@ -97,7 +98,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     code: Any = None
     name: Any = None
+    message: Any = None
     retry_after: Any = msgspec.field(name="retryAfterSec", default=None)
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it has GoDaddy's form, so that GoDaddy has said it, and not something in between."""
+        return any(isinstance(one, str) and one for one in (self.code, self.name, self.message))
 
     @property
     def word(self) -> str:
@@ -163,7 +170,7 @@ class V3:
             headers={**self._headers, "content-type": "application/json", "idempotency-key": str(uuid4())},
             content=msgspec.json.encode(nameservers),
         )
-        return await self._http.write(request, _answer(_taken_anew), self._until)
+        return await self._http.write(request, _answer(_taken_anew, changes=True), self._until)
 
     async def get_operation(self, operation_id: str) -> Taken:
         """GET /v3/domains/operations/{id}."""
@@ -196,7 +203,7 @@ class V1:
             headers={**self._headers, "content-type": "application/json"},
             content=msgspec.json.encode({"nameServers": nameservers}),
         )
-        return await self._http.write(request, _answer(_done), self._until)
+        return await self._http.write(request, _answer(_done, changes=True), self._until)
 
 
 def failure_of(error: Failure | None) -> RegistrarError:
@@ -206,11 +213,11 @@ def failure_of(error: Failure | None) -> RegistrarError:
     return kind(detail, word)
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], *, changes: bool = False) -> Callable[[Reply], T]:
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, changes=changes)
 
     return interpret
 
@@ -238,13 +245,18 @@ def _done(reply: Reply) -> None:
         raise Unavailable("GoDaddy gave an answer that cannot be understood")
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, *, changes: bool) -> RegistrarError:
     if 300 <= reply.status < 400:
         return _redirected(reply)
     error = _error(reply)
     if reply.status == 429:
         return _too_many(reply, error or Failure())
-    return (error and _sorted(reply.status, error.word)) or unexpected(reply)
+    if error is None:
+        return unexpected(reply)
+    failure = _sorted(reply.status, error.word)
+    if failure is None and changes and error.spoken and 400 <= reply.status < 500:
+        return Rejected(_REFUSED, error.word)
+    return failure or unexpected(reply)
 
 
 def _error(reply: Reply) -> Failure | None:

@@ -62,6 +62,8 @@ _FAILURES: dict[str, tuple[type[RegistrarError], str]] = {
     "2030280": (NotSupported, "Namecheap's API does not serve this top-level domain"),
     "2050900": (Rejected, "Namecheap calls one of the nameservers invalid"),
 }
+_FAILING = {"1050900", "3050900", "4022288", "5019169", "5050169", "5050900"}
+"""Exceptions at Namecheap, or behind it: of a change they don't say whether it was made."""
 _LIMITS = {"1017411": _LOCKED_OUT_SECONDS, "500000": _SPENT_SECONDS}
 _SEVEREST_FIRST = (
     RateLimited, InvalidCredential, AddressNotAllowed, AccountNotEligible, MissingPermission, DomainNotInAccount,
@@ -132,7 +134,7 @@ class Api:
             "Nameservers": ",".join(nameservers),
         }
         request = self._request("namecheap.domains.dns.setCustom", parameters)
-        await self._http.write(request, _answer(_updated, denied=MissingPermission), self._until)
+        await self._http.write(request, _answer(_updated, changes=True), self._until)
 
     def _request(self, command: str, parameters: Mapping[str, str]) -> Request:
         form = {
@@ -152,8 +154,8 @@ class Api:
         )
 
 
-def _answer(read: Callable[[Element], T], denied: type[RegistrarError] = DomainNotInAccount) -> Callable[[Reply], T]:
-    """Return what understands a reply; `denied` is what 2030166 means for the command."""
+def _answer(read: Callable[[Element], T], *, changes: bool = False) -> Callable[[Reply], T]:
+    """Return what understands a reply to a command that reads or `changes`."""
 
     def interpret(reply: Reply) -> T:
         if reply.status in {405, 429}:
@@ -163,7 +165,7 @@ def _answer(read: Callable[[Element], T], denied: type[RegistrarError] = DomainN
         root = _xml(reply.body)
         if root.get("Status") != "OK":
             numbers = [error.get("Number", "") for error in root.iterfind("n:Errors/n:Error", _NAMESPACE)]
-            raise _failure(numbers, denied)
+            raise _failure(numbers, changes=changes)
         command = root.find("n:CommandResponse", _NAMESPACE)
         if command is None or not len(command):
             raise _misunderstood()
@@ -211,21 +213,23 @@ def _updated(result: Element) -> None:
         raise Rejected("Namecheap did not make the change, and does not say why")
 
 
-def _failure(numbers: list[str], denied: type[RegistrarError]) -> RegistrarError:
-    found = [_one_failure(number, denied) for number in numbers]
+def _failure(numbers: list[str], *, changes: bool) -> RegistrarError:
+    found = [_one_failure(number, changes=changes) for number in numbers or [""]]
     for kind in _SEVEREST_FIRST:
         for failure in found:
             if isinstance(failure, kind):
                 return failure
-    return next(iter(found), _misunderstood())
+    return found[0]
 
 
-def _one_failure(number: str, denied: type[RegistrarError]) -> RegistrarError:
+def _one_failure(number: str, *, changes: bool) -> RegistrarError:
     if number in _LIMITS:
         return RateLimited("Namecheap takes no more requests with this key for now", _LIMITS[number], number)
     kind, detail = _FAILURES.get(number, (Unavailable, "Namecheap's API is failing"))
-    if number == "2030166" and denied is not DomainNotInAccount:
-        kind, detail = denied, "Namecheap does not let this account change the domain's nameservers"
+    if number == "2030166" and changes:
+        kind, detail = MissingPermission, "Namecheap does not let this account change the domain's nameservers"
+    elif changes and kind is Unavailable and number not in _FAILING:
+        kind, detail = Rejected, "Namecheap refuses the change, for a reason that it does not document"
     return kind(detail, number if number.isdecimal() and len(number) < 9 else "")
 
 

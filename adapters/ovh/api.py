@@ -231,12 +231,13 @@ class Api:
     async def _call(self, operation: str, method: str, path: str, body: bytes, read: Callable[[Reply], T]) -> T:
         """Send a signed request; once more, with the clock set anew, where the signature is refused."""
         send = self._http.read if method == "GET" else self._http.write
+        answer = _answer(read, changes=method != "GET")
         try:
-            return await send(await self._request(operation, method, path, body), _answer(read), self._until)
+            return await send(await self._request(operation, method, path, body), answer, self._until)
         except SignatureRefused:
             self._clock.ahead = None
         try:
-            return await send(await self._request(operation, method, path, body), _answer(read), self._until)
+            return await send(await self._request(operation, method, path, body), answer, self._until)
         except SignatureRefused as failure:
             raise failure.meaning from None
 
@@ -255,11 +256,11 @@ class Api:
         return await self._http.read(request, _answer(lambda reply: reply.json(int)), self._until)
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], *, changes: bool = False) -> Callable[[Reply], T]:
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, changes=changes)
 
     return interpret
 
@@ -270,7 +271,7 @@ class _Error(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, *, changes: bool) -> RegistrarError:
     try:
         error = msgspec.json.decode(reply.body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -287,6 +288,8 @@ def _failure(reply: Reply) -> RegistrarError:
             kind, detail = _FAILURES[word]
             return kind(detail, word)
     kind, detail = _STATUSES.get(reply.status, (Unavailable, "OVH's API is not in order"))
+    if changes and kind is Unavailable and 400 <= reply.status < 500 and (error.code or error.kind):
+        kind, detail = _STATUSES[400]
     return kind(detail, str(reply.status))
 
 

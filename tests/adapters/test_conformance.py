@@ -13,6 +13,7 @@ from adapters.base import (
     DomainNotInAccount,
     Follows,
     InvalidCredential,
+    Locked,
     ManagedByRegistrar,
     OutcomeUnclear,
     Pending,
@@ -212,6 +213,23 @@ async def test_change_that_cannot_be_read_back(server: Server, registrar: Regist
     with pytest.raises(OutcomeUnclear):
         await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=1.2), 1.2)
     assert len(_changes(server)) == 1
+
+
+@setters
+async def test_refusal_that_nobody_has_documented(server: Server, registrar: Registrar) -> None:
+    """What the provider refuses in its own form was not made, whatever its number: the outcome is not unclear."""
+    answers = server.refusals()
+    assert answers
+    for answer in answers:
+        server.faults.clear()
+        server.seen.clear()
+        server.fault(_on_the_change(server, reply(answer)), "write")
+        with pytest.raises(RegistrarError) as caught:
+            await registrar.set_nameservers(server.token, DOMAIN, NEW)
+        assert type(caught.value) in {Rejected, DomainNotInAccount, Locked}, answer
+        assert "ome words" not in str(caught.value)
+        assert len(_changes(server)) == 1
+        assert server.domains[DOMAIN].nameservers == list(OLD)
 
 
 def _changes(server: Server) -> list[Any]:

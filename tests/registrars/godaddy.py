@@ -28,6 +28,18 @@ class GoDaddy(Server):
     def limited(self, delay: int) -> Answer:
         return _json(429, {"code": "TOO_MANY_REQUESTS", "message": "Too many requests", "retryAfterSec": delay})
 
+    def refusals(self) -> list[Answer]:
+        more = {"correlationId": "c", "message": "Some words", "details": []}
+        names = [
+            (404, "NO_SUCH_THING"),
+            (404, "RESOURCE_NOT_FOUND"),
+            (405, "ODD"),
+            (412, "Some Name"),
+            (422, "NEW_RULE"),
+        ]
+        found = [_json(status, {member: name, **more}) for status, name in names for member in ("code", "name")]
+        return [*found, _json(410, more)]
+
     def answer(self, seen: Seen) -> Answer:
         if seen.query or seen.headers.get("accept") != "application/json":
             raise Wrong(f"{seen.target} {seen.headers.get('accept')}")

@@ -127,6 +127,10 @@ class Server:
         """The provider's way to say that there were too many requests."""
         return Answer(429, b"", {"Retry-After": str(delay)})
 
+    def refusals(self) -> list[Answer]:
+        """Refusals in the provider's own form, in words and numbers that its documents don't have."""
+        return []
+
     def settle(self) -> None:
         """Finish what goes on asynchronously."""
 
