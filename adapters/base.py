@@ -23,7 +23,8 @@ parent: whoever changes nameservers has to, since a stale DS makes the domain bo
 
 **Unclear outcomes.** A write is sent once. If its reply is lost or cannot be understood, the adapter reads
 back, and returns Applied if the wanted set is there; otherwise it raises OutcomeUnclear: the change may
-still come. A caller then reads later; it does not report a failure. What a provider refuses in its own
+still come. A caller then reads later; it does not report a failure. Where the provider knows repeats by a
+key (`KnowsRepeats`), the same change may be sent again under its key. What a provider refuses in its own
 words has not been done, whatever its number: in words that nobody has documented it is Rejected.
 
 **Retries.** Reading is retried inside the adapter while time is left; so is what surely was not sent, and what
@@ -175,6 +176,8 @@ class About:
     sets_ds: bool
     asynchronous: bool
     """Whether a change may go on after the provider has taken it."""
+    settles_within: int
+    """Seconds after which a change that was taken is on record or will not come, unless the provider says more."""
     propagation: str
     """How long a change typically takes to be seen, in words."""
     notes: tuple[str, ...] = ()
@@ -304,6 +307,27 @@ class SetsDs(ReadsDs, Protocol):
 
         On the way the domain may be without a DS (insecure), never with a wrong one alone (bogus).
         """
+        ...
+
+
+@runtime_checkable
+class KnowsRepeats(Protocol):
+    """A registrar that makes a change once, however often it is sent under the same key."""
+
+    def knows_repeats(self, credential: str) -> bool:
+        """Return whether it does with this kind of credential; raises InvalidCredential."""
+        ...
+
+    async def set_nameservers(
+        self,
+        credential: str,
+        domain: str,
+        nameservers: Sequence[str],
+        *,
+        within: float = SECONDS,
+        key: str | None = None,
+    ) -> Change:
+        """See Registrar; `key` (16 to 64 letters, digits, hyphens) is one change's own; None: it is not repeated."""
         ...
 
 

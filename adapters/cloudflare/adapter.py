@@ -52,6 +52,7 @@ class Cloudflare:
         reads_ds=True,
         sets_ds=False,
         asynchronous=False,
+        settles_within=60,
         propagation="never: Cloudflare does not change the nameservers of domains that are registered with it",
         notes=(_REMEDY + ".",),
     )

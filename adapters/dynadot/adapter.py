@@ -25,12 +25,10 @@ from adapters.base import (
     Change,
     Ds,
     DsRdata,
-    Follows,
     InvalidCredential,
     NotSupported,
     OutcomeUnclear,
     Pending,
-    Progress,
     Registrar,
     RegistrarError,
     SetsDs,
@@ -86,6 +84,7 @@ class Dynadot:
         reads_ds=True,
         sets_ds=True,
         asynchronous=True,
+        settles_within=3600,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "A key can do everything with the account, purchases included; Dynadot has no lesser ones.",
@@ -127,16 +126,10 @@ class Dynadot:
 
         async def write() -> Pending | None:
             made = await api.set_nameservers(domain, hosts)
-            return None if made else Pending(" ".join(hosts), _POLL_SECONDS)
+            return None if made else Pending(None, _POLL_SECONDS)
 
         async with self._turn(credential, within) as api:
             return await set_nameservers(hosts, look, write)
-
-    async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
-        """See Follows; an operation is the wanted set, which is on record or not."""
-        hosts = wanted(operation.split())
-        found = await self.get_nameservers(credential, domain, within=within)
-        return Progress(done=found == hosts, poll_after_seconds=_POLL_SECONDS)
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs."""
@@ -201,5 +194,4 @@ def _key(text: str) -> Key:
 
 
 _: type[Registrar] = Dynadot
-__: type[Follows] = Dynadot
-___: type[SetsDs] = Dynadot
+__: type[SetsDs] = Dynadot

@@ -8,6 +8,7 @@
 
 from collections.abc import Sequence
 from typing import ClassVar
+from uuid import uuid4
 
 from adapters.base import (
     SECONDS,
@@ -15,6 +16,7 @@ from adapters.base import (
     Change,
     DomainNotInAccount,
     Follows,
+    KnowsRepeats,
     Locked,
     NotSupported,
     Pending,
@@ -55,6 +57,7 @@ class GoDaddy:
         reads_ds=False,
         sets_ds=False,
         asynchronous=True,
+        settles_within=900,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "A personal access token needs the scopes domains.domain:read and domains.nameserver:update, and expires.",
@@ -83,9 +86,15 @@ class GoDaddy:
         return (await self.validate(credential, domain, within=within)).nameservers
 
     async def set_nameservers(
-        self, credential: str, domain: str, nameservers: Sequence[str], *, within: float = SECONDS
+        self,
+        credential: str,
+        domain: str,
+        nameservers: Sequence[str],
+        *,
+        within: float = SECONDS,
+        key: str | None = None,
     ) -> Change:
-        """See Registrar."""
+        """See Registrar, and KnowsRepeats."""
         hosts = wanted(nameservers)
         api = self._api(credential, within)
 
@@ -94,9 +103,13 @@ class GoDaddy:
             return known(found.name_servers or ()), _obstacle(found)
 
         async def write() -> Pending | None:
-            return _pending(await api.set_nameservers(domain, hosts))
+            return _pending(await api.set_nameservers(domain, hosts, key or str(uuid4())))
 
         return await set_nameservers(hosts, look, write)
+
+    def knows_repeats(self, credential: str) -> bool:
+        """See KnowsRepeats; with a personal access token it does."""
+        return not Key.parse(credential).classic
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; raises NotSupported for a classic key, which has no operations."""
@@ -146,3 +159,4 @@ def _pending(taken: Taken | None) -> Pending | None:
 
 _: type[Registrar] = GoDaddy
 __: type[Follows] = GoDaddy
+___: type[KnowsRepeats] = GoDaddy

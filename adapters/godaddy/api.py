@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import msgspec
 
@@ -140,8 +139,8 @@ class Api(Protocol):
         """Return a domain of the account."""
         ...
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
-        """Send the set; None if it is on record now."""
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], key: str) -> Taken | None:
+        """Send the set, under the key of this change; None if it is on record now."""
         ...
 
 
@@ -161,13 +160,13 @@ class V3:
         )
         return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], key: str) -> Taken | None:
         """PUT /v3/domains/domain-names/{domain}/nameservers; needs domains.nameserver:update."""
         request = Request(
             operation="nameservers",
             method="PUT",
             url=f"{self._url}/domain-names/{domain}/nameservers",
-            headers={**self._headers, "content-type": "application/json", "idempotency-key": str(uuid4())},
+            headers={**self._headers, "content-type": "application/json", "idempotency-key": key},
             content=msgspec.json.encode(nameservers),
         )
         return await self._http.write(request, _answer(_taken_anew, changes=True), self._until)
@@ -194,8 +193,8 @@ class V1:
         request = Request(operation="domain", method="GET", url=f"{self._url}/{domain}", headers=self._headers)
         return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
-        """PATCH /v1/domains/{domain}."""
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], _: str) -> Taken | None:
+        """PATCH /v1/domains/{domain}; knows no key."""
         request = Request(
             operation="nameservers",
             method="PATCH",

@@ -41,6 +41,7 @@ class Namecheap:
         reads_ds=False,
         sets_ds=False,
         asynchronous=False,
+        settles_within=60,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "API access has to be switched on in the account, which Namecheap grants from 20 domains or 50 USD on.",

@@ -62,6 +62,7 @@ class Ovh:
         reads_ds=True,
         sets_ds=True,
         asynchronous=True,
+        settles_within=900,
         propagation="5 to 10 minutes at OVH; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "The token needs GET, POST and PUT on /domain/{domain} and below; it belongs to one region (EU, CA, US).",

@@ -360,7 +360,8 @@ def test_abilities(server: Server, registrar: Registrar) -> None:
     assert about.reads_ds == isinstance(registrar, ReadsDs)
     assert about.sets_ds == isinstance(registrar, SetsDs)
     assert not about.sets_ds or about.reads_ds
-    assert about.asynchronous <= isinstance(registrar, Follows)
+    assert about.asynchronous or not isinstance(registrar, Follows)
+    assert about.settles_within > 0
     assert all((about.name, about.title, about.token_form, about.propagation))
     assert about.token_url.startswith("https://")
 

@@ -18,8 +18,8 @@ CASES = {
 SETTERS = tuple(case for case in CASES if case != "cloudflare")
 DS_READERS = ("cloudflare", "dynadot-api3", "dynadot-rest", "ovh")
 DS_SETTERS = ("dynadot-api3", "dynadot-rest", "ovh")
-FOLLOWED = ("dynadot-rest", "godaddy-pat", "ovh")
-"""Those that may answer before a change is made."""
+FOLLOWED = ("godaddy-pat", "ovh")
+"""Those that may answer before a change is made, and tell how it goes on."""
 
 
 def play(case: str) -> Server:

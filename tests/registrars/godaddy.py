@@ -74,7 +74,8 @@ class ByToken(GoDaddy):
     def __init__(self) -> None:
         super().__init__()
         self.operations: dict[str, dict[str, Any]] = {}
-        self.keys: list[str] = []
+        self.keys: dict[str, tuple[str, list[str], str]] = {}
+        """Of each key what it was sent with, and the operation: a repeat is told of the same one."""
 
     def authorization(self) -> str:
         return f"Bearer {self.token}"
@@ -98,16 +99,18 @@ class ByToken(GoDaddy):
 
     def _put(self, name: str, domain: Domain, seen: Seen) -> Answer:
         key = seen.headers.get("idempotency-key", "")
-        if not 16 <= len(key) <= 64 or key in self.keys:
-            raise Wrong(f"idempotency key {key}")
-        self.keys.append(key)
         hosts = self.hosts(seen, json.loads(seen.body))
+        if not 16 <= len(key) <= 64 or self.keys.get(key, (seen.target, hosts))[:2] != (seen.target, hosts):
+            raise Wrong(f"idempotency key {key}")
+        if key in self.keys:
+            return _json(202, self.operations[self.keys[key][2]], {"Retry-After": "5"})
         identity = uuid.uuid4().hex
         where = f"{self.url}/v3/domains/operations/{identity}"
         self.operations[identity] = {
             "operationId": identity, "type": "DOMAIN_NAME_SERVER_UPDATE", "domain": name, "status": "CONFIRMED",
             "links": [{"rel": "self", "href": where}], "_hosts": hosts,
         }  # fmt: skip
+        self.keys[key] = seen.target, hosts, identity
         if self.instant:
             self.settle()
         return _json(202, self.operations[identity], {"Location": where, "Retry-After": "5"})
