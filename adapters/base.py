@@ -34,8 +34,8 @@ was refused for its rate, if the provider's delay fits. Nothing else is: other f
 any moment. A cancelled write has an unclear outcome. Calls may run at the same time.
 
 **Failures** are the closed list below, one class a kind. Their text is a sentence for the customer, written
-by us: never a provider's raw words. What an adapter does not know is Unavailable or OutcomeUnclear, never a
-success and never InvalidCredential.
+by us; a provider's words are in it only through `adapters.quoted`. What an adapter does not know is
+Unavailable or OutcomeUnclear, never a success and never InvalidCredential.
 
     RegistrarError
     ├── InvalidCredential      refused, expired, disabled, or of a wrong form
@@ -48,7 +48,7 @@ success and never InvalidCredential.
     ├── UnknownHost            a nameserver that the registrar or registry does not know
     ├── Rejected               refused for another reason: repeating changes nothing
     ├── NotSupported           the API cannot do this
-    ├── RateLimited            too many requests; with the delay
+    ├── RateLimited            too many requests, or busy with another one; with the delay
     ├── Unavailable            no answer, or none that can be understood; nothing was changed
     └── OutcomeUnclear         a write was sent, and may or may not have been done
 """
@@ -130,11 +130,15 @@ class NotSupported(RegistrarError):
 
 
 class RateLimited(RegistrarError):
-    """Too many requests; `retry_after_seconds` is the provider's delay, or a fair guess."""
+    """Too many requests, or busy with another one; `retry_after_seconds` is the provider's delay, or a fair guess."""
 
-    def __init__(self, detail: str, retry_after_seconds: int = 60, code: str = "") -> None:
+    def __init__(
+        self, detail: str, retry_after_seconds: int = 60, code: str = "", *, again_seconds: float | None = None
+    ) -> None:
+        """`again_seconds` is when an adapter itself tries again, where the provider is only busy for a moment."""
         super().__init__(detail, code)
         self.retry_after_seconds = retry_after_seconds
+        self.again_seconds = again_seconds
 
 
 class Unavailable(RegistrarError):
@@ -367,10 +371,13 @@ def wanted(nameservers: Iterable[str]) -> tuple[str, ...]:
 def known(nameservers: Iterable[str]) -> tuple[str, ...]:
     """Return nameservers as a provider gives them, in the contract's form; what is empty is left out."""
     hosts = (host.strip().removesuffix(".").lower() for host in nameservers)
-    return tuple(sorted({host if host.isascii() else _a_labels(host) for host in hosts if host}))
+    return tuple(sorted({a_labels(host) for host in hosts if host}))
 
 
-def _a_labels(host: str) -> str:
+def a_labels(host: str) -> str:
+    """Return a name with its labels as DNS has them (RFC 5890); as it is, where it cannot be written so."""
+    if host.isascii():
+        return host
     try:
         return dns.name.from_text(host).to_text(omit_final_dot=True)
     except (dns.exception.DNSException, UnicodeError):

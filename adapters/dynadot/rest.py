@@ -133,7 +133,9 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
 
 def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
     if status == 429:
-        return rate_limited(reply)
+        limit = rate_limited(reply)
+        limit.again_seconds = words.PACE if reply.retry_after() is None else None
+        return limit
     if status < 400:
         return words.misunderstood()
     if (failure := words.known(body.error.description if body.error else "", body.message)) is not None:

@@ -2,7 +2,8 @@
 
 1. Nothing lets one find out whether a credential may change nameservers: the first change shows it.
 2. `transferLock` and `locked` stop transfers, not changes of nameservers.
-3. A domain that was moved away still answers, with a status that says so. v1 has more words for it than v3.
+3. A domain that was moved away still answers, with a status that says so, and one that only has its DNS at
+   GoDaddy answers too. v1 has more words for it than v3.
 4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot find out.
 """
 
@@ -36,6 +37,7 @@ _GONE = {
     "TRANSFERRED", "TRANSFERRED_OUT", "CANCELLED", "REPOSSESSED", "CONFISCATED", "OWNERSHIP_CHANGED",
     "UPDATED_OWNERSHIP", "FAILED",
 }  # fmt: skip
+_ELSEWHERE = {"PENDING_DNS_ACTIVE", "PENDING_DNS_INACTIVE"}
 _STOPPED = (
     "EXPIRED", "HELD_", "LOCKED_", "SUSPENDED", "DELETED_", "CANCELLED_", "PENDING_TRANSFER", "PENDING_REGISTRATION",
     "PARKED_EXPIRED", "PARKED_AND_HELD",
@@ -144,6 +146,9 @@ def _obstacle(domain: Domain) -> RegistrarError | None:
     """Return why the nameservers cannot be set; raises DomainNotInAccount."""
     if domain.status in _GONE:
         raise DomainNotInAccount("the domain is not in this GoDaddy account, or no longer", domain.status)
+    if domain.status in _ELSEWHERE:
+        detail = "the domain has only its DNS at GoDaddy, and is registered elsewhere; use the token of its registrar"
+        raise DomainNotInAccount(detail, domain.status)
     if domain.status.startswith(_STOPPED):
         return Locked("the domain's status at GoDaddy does not allow changes")
     return None

@@ -25,6 +25,7 @@ from adapters.base import (
     Locked,
     MissingPermission,
     NotSupported,
+    RateLimited,
     RegistrarError,
     Rejected,
     Unavailable,
@@ -53,13 +54,12 @@ _CODES: dict[str, tuple[type[RegistrarError], str]] = {
 }
 _NOT_OURS = {"NOT_FOUND", "DOMAIN_NOT_FOUND", "RESOURCE_NOT_FOUND", "UNKNOWN_DOMAIN"}
 _POLL_SECONDS = 5
+_BUSY_SECONDS = 10
+_READ, _UPDATE = "domains.domain:read", "domains.nameserver:update"
 _REFUSED = "GoDaddy refuses the request"
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "GoDaddy refuses the token; it may have expired or been revoked"),
-    403: (
-        MissingPermission,
-        "the GoDaddy token may not do this; it needs domains.domain:read and domains.nameserver:update",
-    ),
+    403: (MissingPermission, f"the GoDaddy token may not do this; it needs {_READ} and {_UPDATE}"),
     409: (Locked, "the domain's state at GoDaddy does not allow the change, or one is under way"),
     400: (Rejected, _REFUSED),
     422: (Rejected, _REFUSED),
@@ -104,6 +104,14 @@ class Failure(msgspec.Struct, frozen=True):
     def spoken(self) -> bool:
         """Whether it has GoDaddy's form, so that GoDaddy has said it, and not something in between."""
         return any(isinstance(one, str) and one for one in (self.code, self.name, self.message))
+
+    @property
+    def busy(self) -> bool:
+        """Whether it says that another request has to end first."""
+        text = self.message if isinstance(self.message, str) else ""
+        return (
+            re.match(r"(the )?resource is being used( in another request)?\b", text.strip(), re.IGNORECASE) is not None
+        )
 
     @property
     def word(self) -> str:
@@ -158,7 +166,7 @@ class V3:
         request = Request(
             operation="domain", method="GET", url=f"{self._url}/domain-names/{domain}", headers=self._headers
         )
-        return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
+        return await self._http.read(request, _answer(lambda reply: reply.json(Domain), _READ), self._until)
 
     async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], key: str) -> Taken | None:
         """PUT /v3/domains/domain-names/{domain}/nameservers; needs domains.nameserver:update."""
@@ -169,14 +177,14 @@ class V3:
             headers={**self._headers, "content-type": "application/json", "idempotency-key": key},
             content=msgspec.json.encode(nameservers),
         )
-        return await self._http.write(request, _answer(_taken_anew, changes=True), self._until)
+        return await self._http.write(request, _answer(_taken_anew, _UPDATE, changes=True), self._until)
 
     async def get_operation(self, operation_id: str) -> Taken:
         """GET /v3/domains/operations/{id}."""
         request = Request(
             operation="operation", method="GET", url=f"{self._url}/operations/{operation_id}", headers=self._headers
         )
-        return await self._http.read(request, _answer(_taken), self._until)
+        return await self._http.read(request, _answer(_taken, _READ), self._until)
 
 
 class V1:
@@ -212,11 +220,13 @@ def failure_of(error: Failure | None) -> RegistrarError:
     return kind(detail, word)
 
 
-def _answer(read: Callable[[Reply], T], *, changes: bool = False) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], scope: str = "", *, changes: bool = False) -> Callable[[Reply], T]:
+    """Return what understands a reply; `scope` is what a token needs for the call, where there are scopes."""
+
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply, changes=changes)
+        raise _failure(reply, scope, changes=changes)
 
     return interpret
 
@@ -244,7 +254,7 @@ def _done(reply: Reply) -> None:
         raise Unavailable("GoDaddy gave an answer that cannot be understood")
 
 
-def _failure(reply: Reply, *, changes: bool) -> RegistrarError:
+def _failure(reply: Reply, scope: str, *, changes: bool) -> RegistrarError:
     if 300 <= reply.status < 400:
         return _redirected(reply)
     error = _error(reply)
@@ -252,6 +262,16 @@ def _failure(reply: Reply, *, changes: bool) -> RegistrarError:
         return _too_many(reply, error or Failure())
     if error is None:
         return unexpected(reply)
+    return _said(reply, error, scope, changes=changes)
+
+
+def _said(reply: Reply, error: Failure, scope: str, *, changes: bool) -> RegistrarError:
+    """Return the failure that GoDaddy's own words mean."""
+    if reply.status == 422 and error.busy:
+        return RateLimited("GoDaddy works on another request for this domain; try again shortly", _BUSY_SECONDS,
+                           again_seconds=1.0)  # fmt: skip
+    if reply.status == 403 and scope and error.word not in _CODES:
+        return MissingPermission(f"the GoDaddy token lacks the scope {scope}; create one that has it", error.word)
     failure = _sorted(reply.status, error.word)
     if failure is None and changes and error.spoken and 400 <= reply.status < 500:
         return Rejected(_REFUSED, error.word)

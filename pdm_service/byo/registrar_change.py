@@ -1,8 +1,8 @@
 """One change at a customer's registrar: noted, sent once, read back, recorded.
 
 A change is noted before it is sent, so that a process which dies in between leaves a trace. One whose outcome is not
-known is never sent again before the registrar, or the parent zone, has shown it, unless the registrar knows repeats by a
-key. The token lives in the request that carries it.
+known is never sent again before the registrar, or the parent zone, has shown it, unless the registrar knows repeats by
+a key. The token lives in the request that carries it.
 """
 
 import logging

@@ -16,6 +16,8 @@ CASES = {
 """Each registrar, and each generation of its API, with the class that plays it."""
 
 SETTERS = tuple(case for case in CASES if case != "cloudflare")
+BUSY = ("dynadot-api3", "dynadot-rest", "godaddy-key", "godaddy-pat")
+"""Those that take no second request while one is under way."""
 DS_READERS = ("cloudflare", "dynadot-api3", "dynadot-rest", "ovh")
 DS_SETTERS = ("dynadot-api3", "dynadot-rest", "ovh")
 FOLLOWED = ("godaddy-pat", "ovh")

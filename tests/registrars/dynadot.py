@@ -73,7 +73,10 @@ class Api3(Dynadot):
         return seen.query.get("command") == "set_ns"
 
     def limited(self, delay: int) -> Answer:
-        return self.said("Response", Error="system busy", code="-1")
+        return self.said("Response", Error="Too many requests. Rate limit exceeded.", code="-1")
+
+    def occupied(self) -> Answer:
+        return self.said("SetNsResponse", Error="There is another command processing", code="5")
 
     def refusals(self) -> list[Answer]:
         bare = {"SetNsResponse": {"Status": "error", "Error": "some words"}}
@@ -210,6 +213,10 @@ class Rest(Dynadot):
         return getattr(self, f"{seen.method.lower()}_{match[2] or 'domain'}")(
             match[1], domain, json.loads(seen.body) if seen.body else None
         )
+
+    def occupied(self) -> Answer:
+        text = "You have reached the maximum allowed requests within the concurrent limit of your account."
+        return _json(500, "Odd", error=text)
 
     def refusals(self) -> list[Answer]:
         return [_json(code, "Odd", error="Some words", status=status)

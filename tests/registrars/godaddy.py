@@ -28,6 +28,9 @@ class GoDaddy(Server):
     def limited(self, delay: int) -> Answer:
         return _json(429, {"code": "TOO_MANY_REQUESTS", "message": "Too many requests", "retryAfterSec": delay})
 
+    def occupied(self) -> Answer:
+        return _json(422, {"code": "INVALID_BODY", "message": "Resource is being used in another request"})
+
     def refusals(self) -> list[Answer]:
         more = {"correlationId": "c", "message": "Some words", "details": []}
         names = [
@@ -115,9 +118,13 @@ class ByToken(GoDaddy):
             self.settle()
         return _json(202, self.operations[identity], {"Location": where, "Retry-After": "5"})
 
+    def begin(self) -> None:
+        for operation in self.operations.values():
+            operation["status"] = "EXECUTING"
+
     def settle(self) -> None:
         for operation in self.operations.values():
-            if operation["status"] == "CONFIRMED":
+            if operation["status"] in {"CONFIRMED", "EXECUTING"}:
                 operation["status"] = "COMPLETED"
                 self.domains[operation["domain"]].nameservers = list(operation["_hosts"])
 

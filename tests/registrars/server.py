@@ -131,6 +131,13 @@ class Server:
         """Refusals in the provider's own form, in words and numbers that its documents don't have."""
         return []
 
+    def occupied(self) -> Answer:
+        """The provider's way to say that another request has to end first."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Have what goes on asynchronously be under way, and not finished."""
+
     def settle(self) -> None:
         """Finish what goes on asynchronously."""
 
