@@ -47,6 +47,8 @@ from adapters.http import Http, deadline
 
 BASE_URL = "https://api.dynadot.com"
 _POLL_SECONDS = 60
+_DEFAULT_DELAY = 60
+"""What a limit is told with that comes without a delay."""
 _IN_PART = "Dynadot made only a part of the change of DS; check them, and set them again"
 
 
@@ -145,6 +147,7 @@ class Dynadot:
         """See SetsDs; raises NotSupported for two DS of one key tag."""
         if len({one.key_tag for one in ds}) < len({one.rdata for one in ds}):
             raise NotSupported("Dynadot keeps one DS for each key tag; leave all but one digest of a key out")
+        until = deadline(within)
         async with self._turn(credential, within) as api:
             there: tuple[Ds, ...] = ()
 
@@ -154,7 +157,7 @@ class Dynadot:
                 return frozenset(one.rdata for one in there)
 
             async def write() -> None:
-                await _change_ds(api, domain, there, ds)
+                await _change_ds(api, domain, there, ds, until)
 
             return await settle(frozenset(one.rdata for one in ds), look, write)
 
@@ -174,7 +177,7 @@ class Dynadot:
             lock.release()
 
 
-async def _change_ds(api: Api, domain: str, there: Sequence[Ds], ds: Sequence[Ds]) -> None:
+async def _change_ds(api: Api, domain: str, there: Sequence[Ds], ds: Sequence[Ds], until: float) -> None:
     """Add what is missing; if something has to go, remove all, and add the wanted ones, or those of before."""
     before, wanted = {one.rdata for one in there}, {one.rdata for one in ds}
     changed = False
@@ -187,11 +190,11 @@ async def _change_ds(api: Api, domain: str, there: Sequence[Ds], ds: Sequence[Ds
     await _step(api.clear_ds(domain), after_others=changed)
     for number, one in enumerate(ds):
         try:
-            await _insisting(partial(api.add_ds, domain, one))
+            await _insisting(partial(api.add_ds, domain, one), until)
         except OutcomeUnclear:
             raise
         except RegistrarError:
-            if not await _put_back(api, domain, there) or number:
+            if not await _put_back(api, domain, there, until) or number:
                 raise OutcomeUnclear(_IN_PART) from None
             raise
 
@@ -205,20 +208,22 @@ async def _step(step: Awaitable[None], *, after_others: bool) -> None:
         raise
 
 
-async def _insisting(step: Callable[[], Awaitable[None]]) -> None:
-    """Take a step that the domain is without DS before; what is refused for its rate alone is tried again."""
+async def _insisting(step: Callable[[], Awaitable[None]], until: float) -> None:
+    """Take a step before which the domain is without DS; what is refused for its rate alone is tried again."""
     try:
         await step()
-    except RateLimited:
+    except RateLimited as failure:
+        if (failure.retry_after_seconds or 0) > _DEFAULT_DELAY or deadline(words.PACE) > until:
+            raise
         await asyncio.sleep(words.PACE)
         await step()
 
 
-async def _put_back(api: Api, domain: str, there: Sequence[Ds]) -> bool:
+async def _put_back(api: Api, domain: str, there: Sequence[Ds], until: float) -> bool:
     """Return whether the DS of before could be set again."""
     try:
         for one in there:
-            await _insisting(partial(api.add_ds, domain, one))
+            await _insisting(partial(api.add_ds, domain, one), until)
     except RegistrarError:
         return False
     return True
