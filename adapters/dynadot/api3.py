@@ -96,7 +96,7 @@ def _answer(command: str, read: Callable[[Fields], T], otherwise: type[Registrar
         if (failure := words.known(error, status)) is not None:
             raise failure
         code = str(found.get("ResponseCode", "")).strip()
-        if code not in {"", "0"}:
+        if code not in {"", "0"} or (not code and (error or status == "error")):
             raise words.refused(otherwise)
         if root not in body or not code or error or status != "success":
             raise words.misunderstood()

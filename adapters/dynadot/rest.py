@@ -35,7 +35,6 @@ T = TypeVar("T")
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "Dynadot refuses the API key"),
     403: (Rejected, "Dynadot forbids the request to this account, or for this domain"),
-    404: (Unavailable, "Dynadot's API is failing"),
     409: (Locked, "the domain's state at Dynadot forbids it; its page there says why"),
 }
 
@@ -134,13 +133,15 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
 
 def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
     if status == 429:
-        return rate_limited(reply)
-    if status >= 500:
-        return Unavailable("Dynadot's API is failing")
+        limit = rate_limited(reply)
+        limit.again_seconds = words.PACE if reply.retry_after() is None else None
+        return limit
     if status < 400:
         return words.misunderstood()
     if (failure := words.known(body.error.description if body.error else "", body.message)) is not None:
         return failure
+    if status >= 500:
+        return Unavailable("Dynadot's API is failing")
     kind, detail = _STATUSES.get(status, (otherwise, ""))
     return kind(detail) if detail else words.refused(kind)
 

@@ -3,6 +3,7 @@
 import re
 from hashlib import blake2s
 
+from adapters.base import a_labels
 from pdm_service.errors import InvalidFormat, InvalidText
 
 MAX_NAME = 253
@@ -32,16 +33,22 @@ def domain(text: str) -> str:
     At least two labels of letters, digits and hyphens, 253 characters; the last label is not all digits, so that no
     IPv4 address is a name (RFC 1123 section 2.1).
     """
-    found = text.strip().removesuffix(".").lower() if text.isascii() else ""
-    labels = found.split(".")
-    well_formed = len(found) <= MAX_NAME and len(labels) >= 2 and all(map(_HOST_LABEL.fullmatch, labels))
-    if not well_formed or labels[-1].isdecimal():
-        msg = (
-            "a domain name has two or more labels of a-z, 0-9 and '-', 253 characters at most, "
-            "and its last label is not all digits"
-        )
-        raise InvalidFormat(msg)
-    return found
+    found = a_labels(text.strip().removesuffix(".").lower())
+    if _is_domain(found):
+        if text.isascii():
+            return found
+        raise InvalidFormat(f"write the domain as DNS has it, in A-labels (RFC 5890): {found}")
+    msg = (
+        "a domain name has two or more labels of a-z, 0-9 and '-', 253 characters at most, "
+        "and its last label is not all digits"
+    )
+    raise InvalidFormat(msg)
+
+
+def _is_domain(text: str) -> bool:
+    labels = text.split(".")
+    well_formed = len(text) <= MAX_NAME and len(labels) >= 2 and all(map(_HOST_LABEL.fullmatch, labels))
+    return well_formed and not labels[-1].isdecimal()
 
 
 def split(fqdn: str, pool_domains: frozenset[str]) -> tuple[str, str] | None:

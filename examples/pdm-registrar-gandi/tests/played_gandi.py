@@ -45,6 +45,9 @@ class PlayedGandi(Server):
     def limited(self, delay: int) -> Answer:
         return _failure(429, "Too Many Requests")
 
+    def refusals(self) -> list[Answer]:
+        return [_failure(status, "Odd") for status in (404, 405, 410, 412, 422)]
+
     def answer(self, seen: Seen) -> Answer:
         scheme, _, token = seen.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not token:

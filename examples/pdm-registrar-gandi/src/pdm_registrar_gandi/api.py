@@ -145,25 +145,29 @@ class Api:
             headers={**self._headers, "content-type": "application/json"},
             content=None if body is None else msgspec.json.encode(body),
         )
-        await self._http.write(request, _answer(lambda reply: reply.json(_Taken)), self._until)
+        await self._http.write(request, _answer(lambda reply: reply.json(_Taken), changes=True), self._until)
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], *, changes: bool = False) -> Callable[[Reply], T]:
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, changes=changes)
 
     return interpret
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, *, changes: bool) -> RegistrarError:
     if reply.status == 429:
         return rate_limited(reply)
-    if reply.status not in _STATUSES or not _is_gandis(reply):
+    if not _is_gandis(reply):
         return unexpected(reply)
-    kind, detail = _STATUSES[reply.status]
-    return kind(detail, str(reply.status))
+    if reply.status in _STATUSES:
+        kind, detail = _STATUSES[reply.status]
+        return kind(detail, str(reply.status))
+    if changes and reply.status < 500:
+        return Rejected("Gandi refuses the change, for a reason that it does not document", str(reply.status))
+    return unexpected(reply)
 
 
 def _is_gandis(reply: Reply) -> bool:
