@@ -132,7 +132,7 @@ class Server:
         """The provider's way to say that there were too many requests."""
         return Answer(429, b"", {"Retry-After": str(delay)})
 
-    def refusals(self) -> list[Answer]:
+    def refusals(self, words: str = "Some words") -> list[Answer]:
         """Refusals in the provider's own form, in words and numbers that its documents don't have."""
         return []
 

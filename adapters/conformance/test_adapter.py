@@ -217,6 +217,7 @@ async def test_change_that_cannot_be_read_back(server: Server, registrar: Regist
 @setters
 async def test_refusal_that_nobody_has_documented(server: Server, registrar: Registrar) -> None:
     """What the provider refuses in its own form was not made, whatever its number: the outcome is not unclear."""
+    told: list[str] = []
     answers = server.refusals()
     assert answers
     for answer in answers:
@@ -226,8 +227,24 @@ async def test_refusal_that_nobody_has_documented(server: Server, registrar: Reg
         with pytest.raises(RegistrarError) as caught:
             await registrar.set_nameservers(server.token, DOMAIN, NEW)
         assert type(caught.value) in {Rejected, DomainNotInAccount, Locked}, answer
+        told.append(str(caught.value))
         assert len(_changes(server)) == 1
         assert server.domains[DOMAIN].nameservers == list(OLD)
+    assert [text for text in told if "ome words" in text], "the customer reads why, in the provider's harmless words"
+
+
+@setters
+async def test_credential_in_a_refusal(server: Server, registrar: Registrar) -> None:
+    """A provider's words that hold a credential, or a part of it, in whatever letters, are not told."""
+    secrets = [part for part in server.token.split(":") if len(part) >= 10 and not part.replace(".", "").isdigit()]
+    assert secrets
+    for secret in secrets:
+        for answer in server.refusals(f"the key {secret.upper()} is odd"):
+            server.faults.clear()
+            server.fault(_on_the_change(server, reply(answer)), "write")
+            with pytest.raises(RegistrarError) as caught:
+                await registrar.set_nameservers(server.token, DOMAIN, NEW)
+            assert secret.lower() not in repr(caught.value).lower()
 
 
 def _changes(server: Server) -> list[Any]:

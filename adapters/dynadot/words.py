@@ -21,6 +21,7 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
+from adapters.quoted import quoted
 
 _NOT_OURS = "the domain is not in this Dynadot account"
 _BUSY = "Dynadot works on another request of this account; try again in a minute"
@@ -73,9 +74,10 @@ def known(*sentences: object) -> RegistrarError | None:
     return None
 
 
-def refused(kind: type[RegistrarError]) -> RegistrarError:
+def refused(kind: type[RegistrarError], sentence: object, credential: str) -> RegistrarError:
     """Return the failure for an error in words that are not known."""
-    return kind("Dynadot refuses the request, for a reason that it does not document")
+    why = quoted(sentence, credential) if kind is Rejected else ""
+    return kind(f"Dynadot refuses the request{why or ', for a reason that it does not document'}")
 
 
 def misunderstood() -> Unavailable:

@@ -105,7 +105,7 @@ class GoDaddy:
             return known(found.name_servers or ()), _obstacle(found)
 
         async def write() -> Pending | None:
-            return _pending(await api.set_nameservers(domain, hosts, key or str(uuid4())))
+            return _pending(await api.set_nameservers(domain, hosts, key or str(uuid4())), credential)
 
         return await set_nameservers(hosts, look, write)
 
@@ -122,7 +122,7 @@ class GoDaddy:
             raise Rejected("that is not an operation of GoDaddy")
         taken = await self._taken(V3(self._http, self._url, key, deadline(within)), domain, operation)
         if taken.operation.status == "FAILED":
-            return Progress(done=False, failed=failure_of(taken.operation.error))
+            return Progress(done=False, failed=failure_of(taken.operation.error, credential))
         return Progress(done=taken.operation.status == "COMPLETED", poll_after_seconds=taken.poll_after_seconds)
 
     @staticmethod
@@ -154,11 +154,11 @@ def _obstacle(domain: Domain) -> RegistrarError | None:
     return None
 
 
-def _pending(taken: Taken | None) -> Pending | None:
+def _pending(taken: Taken | None, credential: str) -> Pending | None:
     if taken is None or taken.operation.status == "COMPLETED":
         return None
     if taken.operation.status == "FAILED":
-        raise failure_of(taken.operation.error)
+        raise failure_of(taken.operation.error, credential)
     return Pending(taken.operation.operation_id, taken.poll_after_seconds)
 
 

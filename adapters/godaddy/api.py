@@ -32,6 +32,7 @@ from adapters.base import (
     UnknownHost,
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -158,6 +159,7 @@ class V3:
     def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
         self._http = http
         self._url = f"{url}/v3/domains"
+        self._key = key
         self._headers = {"authorization": f"Bearer {key.text}", "accept": "application/json"}
         self._until = until
 
@@ -177,7 +179,7 @@ class V3:
             headers={**self._headers, "content-type": "application/json", "idempotency-key": key},
             content=msgspec.json.encode(nameservers),
         )
-        return await self._http.write(request, _answer(_taken_anew, _UPDATE, changes=True), self._until)
+        return await self._http.write(request, _answer(_taken_anew, _UPDATE, changes_with=self._key), self._until)
 
     async def get_operation(self, operation_id: str) -> Taken:
         """GET /v3/domains/operations/{id}."""
@@ -193,6 +195,7 @@ class V1:
     def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
         self._http = http
         self._url = f"{url}/v1/domains"
+        self._key = key
         self._headers = {"authorization": f"sso-key {key.text}", "accept": "application/json"}
         self._until = until
 
@@ -210,23 +213,27 @@ class V1:
             headers={**self._headers, "content-type": "application/json"},
             content=msgspec.json.encode({"nameServers": nameservers}),
         )
-        return await self._http.write(request, _answer(_done, changes=True), self._until)
+        return await self._http.write(request, _answer(_done, changes_with=self._key), self._until)
 
 
-def failure_of(error: Failure | None) -> RegistrarError:
+def failure_of(error: Failure | None, credential: str) -> RegistrarError:
     """Return the failure of an operation that GoDaddy took and could not carry out."""
-    word = "" if error is None else error.word
-    kind, detail = _CODES.get(word, (Rejected, "GoDaddy took the change, and could not carry it out"))
-    return kind(detail, word)
+    error = error or Failure()
+    why = quoted(error.message, credential)
+    kind, detail = _CODES.get(error.word, (Rejected, f"GoDaddy took the change, and could not carry it out{why}"))
+    return kind(detail, error.word)
 
 
-def _answer(read: Callable[[Reply], T], scope: str = "", *, changes: bool = False) -> Callable[[Reply], T]:
-    """Return what understands a reply; `scope` is what a token needs for the call, where there are scopes."""
+def _answer(read: Callable[[Reply], T], scope: str = "", *, changes_with: Key | None = None) -> Callable[[Reply], T]:
+    """Return what understands a reply; `scope` is what a token needs for the call, where there are scopes.
+
+    `changes_with` is the credential of a call that changes something: what is refused then was not made.
+    """
 
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply, scope, changes=changes)
+        raise _failure(reply, scope, changes_with)
 
     return interpret
 
@@ -254,7 +261,7 @@ def _done(reply: Reply) -> None:
         raise Unavailable("GoDaddy gave an answer that cannot be understood")
 
 
-def _failure(reply: Reply, scope: str, *, changes: bool) -> RegistrarError:
+def _failure(reply: Reply, scope: str, changes_with: Key | None) -> RegistrarError:
     if 300 <= reply.status < 400:
         return _redirected(reply)
     error = _error(reply)
@@ -262,19 +269,20 @@ def _failure(reply: Reply, scope: str, *, changes: bool) -> RegistrarError:
         return _too_many(reply, error or Failure())
     if error is None:
         return unexpected(reply)
-    return _said(reply, error, scope, changes=changes)
+    return _said(reply, error, scope, changes_with)
 
 
-def _said(reply: Reply, error: Failure, scope: str, *, changes: bool) -> RegistrarError:
+def _said(reply: Reply, error: Failure, scope: str, changes_with: Key | None) -> RegistrarError:
     """Return the failure that GoDaddy's own words mean."""
     if reply.status == 422 and error.busy:
         return RateLimited("GoDaddy works on another request for this domain; try again shortly", _BUSY_SECONDS,
                            again_seconds=1.0)  # fmt: skip
     if reply.status == 403 and scope and error.word not in _CODES:
-        return MissingPermission(f"the GoDaddy token lacks the scope {scope}; create one that has it", error.word)
+        return MissingPermission(f"the GoDaddy token may not do this; it needs the scope {scope}", error.word)
     failure = _sorted(reply.status, error.word)
-    if failure is None and changes and error.spoken and 400 <= reply.status < 500:
-        return Rejected(_REFUSED, error.word)
+    in_general = isinstance(failure, Rejected) and error.word not in _CODES
+    if changes_with and (in_general or (failure is None and error.spoken and 400 <= reply.status < 500)):
+        return Rejected(_REFUSED + quoted(error.message, changes_with.text), error.word)
     return failure or unexpected(reply)
 
 

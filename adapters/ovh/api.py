@@ -27,6 +27,7 @@ from adapters.base import (
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
 from adapters.ovh.signature import Key
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -232,7 +233,7 @@ class Api:
     async def _call(self, operation: str, method: str, path: str, body: bytes, read: Callable[[Reply], T]) -> T:
         """Send a signed request; once more, with the clock set anew, where the signature is refused."""
         send = self._http.read if method == "GET" else self._http.write
-        answer = _answer(read, f"{method} {path.partition('?')[0]}", changes=method != "GET")
+        answer = _answer(read, f"{method} {path.partition('?')[0]}", None if method == "GET" else self._key)
         try:
             return await send(await self._request(operation, method, path, body), answer, self._until)
         except SignatureRefused:
@@ -257,11 +258,13 @@ class Api:
         return await self._http.read(request, _answer(lambda reply: reply.json(int), "GET /auth/time"), self._until)
 
 
-def _answer(read: Callable[[Reply], T], call: str, *, changes: bool = False) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], call: str, changes_with: Key | None = None) -> Callable[[Reply], T]:
+    """Return what understands a reply; `changes_with` is the credential of a call that changes something."""
+
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply, call, changes=changes)
+        raise _failure(reply, call, changes_with)
 
     return interpret
 
@@ -282,7 +285,7 @@ class _Error(msgspec.Struct, frozen=True):
         return ", ".join(names[:5])
 
 
-def _failure(reply: Reply, call: str, *, changes: bool) -> RegistrarError:
+def _failure(reply: Reply, call: str, changes_with: Key | None) -> RegistrarError:
     try:
         error = msgspec.json.decode(reply.body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -297,8 +300,10 @@ def _failure(reply: Reply, call: str, *, changes: bool) -> RegistrarError:
     if (failure := _by_word(reply.status, error, call)) is not None:
         return failure
     kind, detail = _STATUSES.get(reply.status, (Unavailable, "OVH's API is not in order"))
-    if changes and kind is Unavailable and 400 <= reply.status < 500 and (error.code or error.kind):
+    if changes_with and kind is Unavailable and 400 <= reply.status < 500 and (error.code or error.kind):
         kind, detail = _STATUSES[400]
+    if changes_with and kind is Rejected:
+        detail += quoted(error.message, changes_with.text)
     return kind(detail, str(reply.status))
 
 

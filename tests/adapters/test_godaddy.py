@@ -86,6 +86,23 @@ async def test_change_that_is_refused(
 
 
 @both
+async def test_words_of_a_refusal(server: GoDaddy, registrar: Registrar) -> None:
+    """Of a refusal that nobody has documented the customer reads GoDaddy's words, and never those with a credential."""
+    for status, text, shown in (
+        (422, "Nameserver change is not allowed for this domain", True),
+        (412, "The domain is odd", True),
+        (422, f"the token {server.token} is odd", False),
+        (422, f"odd {server.token.rpartition(':')[2].upper()}", False),
+    ):
+        server.faults.clear()
+        server.fault(reply(Answer(status, json.dumps({"code": "NEW_RULE", "message": text}).encode())), "write")
+        with pytest.raises(Rejected) as caught:
+            await registrar.set_nameservers(server.token, DOMAIN, NEW)
+        assert (text in caught.value.detail) == shown
+        assert server.token.rpartition(":")[2].lower() not in str(caught.value).lower()
+
+
+@both
 @pytest.mark.parametrize(
     "body", [{"code": None, "name": "INSUFFICIENT_SCOPE"}, {"code": 403, "name": "INSUFFICIENT_SCOPE"}, {"name": None}]
 )
@@ -212,7 +229,7 @@ async def test_domain_with_its_dns_alone(server: GoDaddy, registrar: Registrar, 
 async def test_scope_that_is_missing_is_named(server: ByToken, registrar: Registrar, kind: Any, scope: str) -> None:
     """The scope that a token lacks for the call is told by its name."""
     server.fault(reply(Answer(403, b'{"name": "INSUFFICIENT_SCOPE", "message": "x", "correlationId": "c"}')), kind)
-    with pytest.raises(MissingPermission, match=f"lacks the scope {scope}"):
+    with pytest.raises(MissingPermission, match=f"needs the scope {scope}"):
         await registrar.set_nameservers(server.token, DOMAIN, NEW)
 
 

@@ -79,12 +79,10 @@ class Api3(Dynadot):
     def occupied(self) -> Answer:
         return self.said("SetNsResponse", Error="There is another command processing", code="5")
 
-    def refusals(self) -> list[Answer]:
-        bare = {"SetNsResponse": {"Status": "error", "Error": "some words"}}
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        bare = {"SetNsResponse": {"Status": "error", "Error": words}}
         codes = [
-            self.said(root, code=code, Error="some words")
-            for root in ("SetNsResponse", "Response")
-            for code in ("-1", 7)
+            self.said(root, code=code, Error=words) for root in ("SetNsResponse", "Response") for code in ("-1", 7)
         ]
         return [*codes, Answer(200, json.dumps(bare).encode())]
 
@@ -219,8 +217,8 @@ class Rest(Dynadot):
         text = "You have reached the maximum allowed requests within the concurrent limit of your account."
         return _json(500, "Odd", error=text)
 
-    def refusals(self) -> list[Answer]:
-        return [_json(code, "Odd", error="Some words", status=status)
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        return [_json(code, "Odd", error=words, status=status)
                 for code in (400, 403, 404, 405, 410) for status in (200, code)]  # fmt: skip
 
     @staticmethod

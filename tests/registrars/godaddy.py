@@ -31,8 +31,8 @@ class GoDaddy(Server):
     def occupied(self) -> Answer:
         return _json(422, {"code": "INVALID_BODY", "message": "Resource is being used in another request"})
 
-    def refusals(self) -> list[Answer]:
-        more = {"correlationId": "c", "message": "Some words", "details": []}
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        more = {"correlationId": "c", "message": words, "details": []}
         names = [
             (404, "NO_SUCH_THING"),
             (404, "RESOURCE_NOT_FOUND"),

@@ -48,14 +48,14 @@ class Ovh(Server):
     def is_change(self, seen: Seen) -> bool:
         return seen.path.endswith("/nameServers/update")
 
-    def refusals(self) -> list[Answer]:
+    def refusals(self, words: str = "Some words") -> list[Answer]:
         classes = [
             (400, "Client::Odd"),
             (404, "Client::Odd"),
             (405, "Client::MethodNotAllowed"),
             (423, "Client::Locked"),
         ]
-        return [_error(status, **{"class": kind, "message": "Some words"}) for status, kind in classes]
+        return [_error(status, **{"class": kind, "message": words}) for status, kind in classes]
 
     def answer(self, seen: Seen) -> Answer:
         if not seen.path.startswith("/1.0/"):
