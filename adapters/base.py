@@ -23,8 +23,9 @@ parent: whoever changes nameservers has to, since a stale DS makes the domain bo
 
 **Unclear outcomes.** A write is sent once. If its reply is lost or cannot be understood, the adapter reads
 back, and returns Applied if the wanted set is there; otherwise it raises OutcomeUnclear: the change may
-still come. A caller then reads later; it does not report a failure. What a provider refuses in so many
-words has not been done.
+still come. A caller then reads later; it does not report a failure. Where the provider knows repeats by a
+key (`KnowsRepeats`), the same change may be sent again under its key. What a provider refuses in its own
+words has not been done, whatever its number: in words that nobody has documented it is Rejected.
 
 **Retries.** Reading is retried inside the adapter while time is left; so is what surely was not sent, and what
 was refused for its rate, if the provider's delay fits. Nothing else is: other failures are the caller's.
@@ -33,8 +34,8 @@ was refused for its rate, if the provider's delay fits. Nothing else is: other f
 any moment. A cancelled write has an unclear outcome. Calls may run at the same time.
 
 **Failures** are the closed list below, one class a kind. Their text is a sentence for the customer, written
-by us: never a provider's raw words. What an adapter does not know is Unavailable or OutcomeUnclear, never a
-success and never InvalidCredential.
+by us; a provider's words are in it only through `adapters.quoted`. What an adapter does not know is
+Unavailable or OutcomeUnclear, never a success and never InvalidCredential.
 
     RegistrarError
     ├── InvalidCredential      refused, expired, disabled, or of a wrong form
@@ -47,7 +48,7 @@ success and never InvalidCredential.
     ├── UnknownHost            a nameserver that the registrar or registry does not know
     ├── Rejected               refused for another reason: repeating changes nothing
     ├── NotSupported           the API cannot do this
-    ├── RateLimited            too many requests; with the delay
+    ├── RateLimited            too many requests, or busy with another one; with the delay
     ├── Unavailable            no answer, or none that can be understood; nothing was changed
     └── OutcomeUnclear         a write was sent, and may or may not have been done
 """
@@ -129,11 +130,15 @@ class NotSupported(RegistrarError):
 
 
 class RateLimited(RegistrarError):
-    """Too many requests; `retry_after_seconds` is the provider's delay, or a fair guess."""
+    """Too many requests, or busy with another one; `retry_after_seconds` is the provider's delay, or a fair guess."""
 
-    def __init__(self, detail: str, retry_after_seconds: int = 60, code: str = "") -> None:
+    def __init__(
+        self, detail: str, retry_after_seconds: int = 60, code: str = "", *, again_seconds: float | None = None
+    ) -> None:
+        """`again_seconds` is when an adapter itself tries again, where the provider is only busy for a moment."""
         super().__init__(detail, code)
         self.retry_after_seconds = retry_after_seconds
+        self.again_seconds = again_seconds
 
 
 class Unavailable(RegistrarError):
@@ -175,6 +180,8 @@ class About:
     sets_ds: bool
     asynchronous: bool
     """Whether a change may go on after the provider has taken it."""
+    settles_within: int
+    """Seconds after which a change that was taken is on record or will not come, unless the provider says more."""
     propagation: str
     """How long a change typically takes to be seen, in words."""
     notes: tuple[str, ...] = ()
@@ -307,6 +314,27 @@ class SetsDs(ReadsDs, Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsRepeats(Protocol):
+    """A registrar that makes a change once, however often it is sent under the same key."""
+
+    def knows_repeats(self, credential: str) -> bool:
+        """Return whether it does with this kind of credential; raises InvalidCredential."""
+        ...
+
+    async def set_nameservers(
+        self,
+        credential: str,
+        domain: str,
+        nameservers: Sequence[str],
+        *,
+        within: float = SECONDS,
+        key: str | None = None,
+    ) -> Change:
+        """See Registrar; `key` (16 to 64 letters, digits, hyphens) is one change's own; None: it is not repeated."""
+        ...
+
+
 # --- names ------------------------------------------------------------------------------------------
 
 
@@ -343,10 +371,13 @@ def wanted(nameservers: Iterable[str]) -> tuple[str, ...]:
 def known(nameservers: Iterable[str]) -> tuple[str, ...]:
     """Return nameservers as a provider gives them, in the contract's form; what is empty is left out."""
     hosts = (host.strip().removesuffix(".").lower() for host in nameservers)
-    return tuple(sorted({host if host.isascii() else _a_labels(host) for host in hosts if host}))
+    return tuple(sorted({a_labels(host) for host in hosts if host}))
 
 
-def _a_labels(host: str) -> str:
+def a_labels(host: str) -> str:
+    """Return a name with its labels as DNS has them (RFC 5890); as it is, where it cannot be written so."""
+    if host.isascii():
+        return host
     try:
         return dns.name.from_text(host).to_text(omit_final_dot=True)
     except (dns.exception.DNSException, UnicodeError):

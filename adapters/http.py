@@ -259,7 +259,9 @@ _backoff = wait_random_exponential(multiplier=0.2, max=2.0)
 
 def _pause(state: RetryCallState) -> float:
     failure = state.outcome.exception() if state.outcome else None
-    return failure.retry_after_seconds or 1.0 if isinstance(failure, RateLimited) else _backoff(state)
+    if not isinstance(failure, RateLimited):
+        return _backoff(state)
+    return failure.again_seconds or failure.retry_after_seconds or 1.0
 
 
 # --- clients ----------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Service:
             *platform.handlers(settings.nameservers, parts.pools.zones.status, parts.pools.guard, parts.callers.policy),
             *compat.handlers(allocator, tell, checks, parts.callers.policy),
             *registrars.handlers(parts.outside.registrars, allocator.customer_domains, rates),
-            *registrars.compat_handlers(parts.outside.registrars),
+            *registrars.compat_handlers(parts.outside.registrars, parts.byo.bare_changes),
             *health.handlers(
                 self.database_ready,
                 lambda: parts.publishing.publisher.away,

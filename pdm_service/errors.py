@@ -16,6 +16,7 @@
     ├── MissingToken 422         missing-token     ├── MissingNameservers 422   missing-nameservers
     ├── PreflightBlocked 409     preflight-blocked ├── StillDelegated 409       still-delegated
     ├── NoUndoSheet 409          no-undo-sheet     ├── ChangeUnderWay 409       change-under-way
+    ├── DsPresent 409            ds-present        ├── DsUnknown 409            ds-unknown
     ├── Unauthenticated 401      unauthenticated   ├── MissingScope 403         missing-scope
     ├── PoolNotAllowed 403       pool-not-allowed  ├── QuotaExceeded 429        quota-exceeded
     ├── TooManyAttempts 429      too-many-attempts ├── NotCanonical 422         not-canonical
@@ -238,6 +239,19 @@ class ChangeUnderWay(PdmError):
     """The registrar has a change of this domain whose outcome is not known yet."""
 
     code, status = "change-under-way", 409
+    retry_after_seconds = 30
+
+
+class DsPresent(PdmError):
+    """The domain has a DS, or resolvers may still have one, that does not fit the wanted nameservers."""
+
+    code, status = "ds-present", 409
+
+
+class DsUnknown(PdmError):
+    """It could not be found out whether the domain has a DS that does not fit the wanted nameservers."""
+
+    code, status = "ds-unknown", 409
     retry_after_seconds = 30
 
 

@@ -15,6 +15,7 @@ from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.allocator.declared import Declared
 from pdm_service.allocator.pool_names import PoolNames
 from pdm_service.allocator.reservations import Reservations
+from pdm_service.byo.bare_change import BareChanges
 from pdm_service.byo.flip import Flips
 from pdm_service.byo.rdap import Rdap
 from pdm_service.byo.registrar_change import RegistrarChanges
@@ -337,6 +338,7 @@ class Byo:
     surveyor: Surveyor
     flips: Flips
     rollbacks: Rollbacks
+    bare_changes: BareChanges
 
 
 def byo(settings: Settings, stored: Store, beyond: Outside, published: Publishing, observed: Delegations) -> Byo:
@@ -374,7 +376,8 @@ def byo(settings: Settings, stored: Store, beyond: Outside, published: Publishin
         prober=observed.prober,
         nameservers=settings.nameservers,
     )
-    return Byo(rdap=rdap, surveyor=surveyor, flips=flips, rollbacks=rollbacks)
+    bare_changes = BareChanges(beyond.registrars, observed.watch)
+    return Byo(rdap=rdap, surveyor=surveyor, flips=flips, rollbacks=rollbacks, bare_changes=bare_changes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,23 +1,14 @@
 """What callers may ask of registrars, with a token that lives no longer than the request."""
 
-import logging
-from collections.abc import Mapping, Sequence
-from time import monotonic
+from collections.abc import Mapping
 
 import msgspec
 
 from adapters import base
-from adapters.base import About, Applied, Ds, Registrar, SetsDs, Validation
+from adapters.base import About, Ds, Registrar, SetsDs, Validation
 from pdm_service import errors, names
-from pdm_service.telemetry import logs
 
-_log = logging.getLogger(__name__)
-
-SET_SECONDS = 9.0
-"""Existing callers give up after 10."""
 _VALIDATE_SECONDS = 8.0
-_LOOK_SECONDS = 4.0
-"""The most of SET_SECONDS that the check before a change may take."""
 
 _TOLD_AS: dict[type[base.RegistrarError], type[errors.RegistrarFailure]] = {
     base.InvalidCredential: errors.InvalidToken,
@@ -43,15 +34,6 @@ class Asked(msgspec.Struct, frozen=True):
     domain: str
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """What came of setting nameservers."""
-
-    nameservers: tuple[str, ...]
-    """On record; while pending, before the change."""
-    pending: bool
-    propagation: str
-
-
 class Registrars:
     """The registrars, by name."""
 
@@ -75,31 +57,6 @@ class Registrars:
         except base.RegistrarError as failure:
             raise as_error(failure) from None
         return asked, found
-
-    async def set_nameservers(
-        self, registrar: str | None, domain: str | None, token: str | None, nameservers: Sequence[str] | None
-    ) -> tuple[Asked, Changed]:
-        """Validate, set the nameservers if they differ, read back; raises as validate, and MissingNameservers."""
-        asked, secret = self.asked(registrar, domain, token)
-        wanted = _wanted(nameservers)
-        adapter = self._adapters[asked.registrar]
-        until = monotonic() + SET_SECONDS
-        try:
-            before = await adapter.validate(secret, asked.domain, within=_LOOK_SECONDS)
-            if before.nameservers == wanted:
-                return asked, Changed(wanted, pending=False, propagation=adapter.about.propagation)
-            if before.obstacle is not None:
-                raise before.obstacle
-            change = await adapter.set_nameservers(secret, asked.domain, wanted, within=until - monotonic())
-        except base.RegistrarError as failure:
-            raise as_error(failure) from None
-        applied = isinstance(change, Applied)
-        fields = {**msgspec.structs.asdict(asked), "before": before.nameservers, "after": wanted, "applied": applied}
-        logs.event(_log, logging.INFO, "nameservers set", fields)
-        if isinstance(change, Applied):
-            return asked, Changed(change.nameservers, pending=False, propagation=adapter.about.propagation)
-        text = f"{adapter.about.title} has accepted the change and completes it by itself: {adapter.about.propagation}"
-        return asked, Changed(before.nameservers, pending=True, propagation=text)
 
     def adapter(self, name: str) -> Registrar:
         """Return a registrar's adapter."""
@@ -148,15 +105,6 @@ def as_error(failure: base.RegistrarError) -> errors.RegistrarFailure:
     # Other packages' adapters may have classes of their own below these.
     told = next((_TOLD_AS[kind] for kind in type(failure).__mro__ if kind in _TOLD_AS), errors.OutcomeUnclear)
     return told(failure.detail, failure.retry_after_seconds)
-
-
-def _wanted(nameservers: Sequence[str] | None) -> tuple[str, ...]:
-    if len({host.strip().lower().removesuffix(".") for host in nameservers or ()} - {""}) < base.MIN_NAMESERVERS:
-        raise errors.MissingNameservers(f"a domain needs {base.MIN_NAMESERVERS} nameservers at least")
-    try:
-        return base.wanted(nameservers or ())
-    except base.Rejected as failure:
-        raise errors.InvalidFormat(failure.detail) from None
 
 
 def ds_of(ds: str, dnskey: str) -> Ds:

@@ -52,6 +52,7 @@ class Cloudflare:
         reads_ds=True,
         sets_ds=False,
         asynchronous=False,
+        settles_within=60,
         propagation="never: Cloudflare does not change the nameservers of domains that are registered with it",
         notes=(_REMEDY + ".",),
     )
@@ -88,7 +89,8 @@ class Cloudflare:
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs; those that Cloudflare publishes for its own keys."""
         api = self._api(credential, within)
-        found = await api.get_dnssec((await _zone(api, Token.parse(credential), domain)).id)
+        zone, _ = await self._look(credential, domain, within)
+        found = await api.get_dnssec(zone.id)
         if found.status != "active":
             return ()
         if None in (found.key_tag, found.algorithm, found.digest_type, found.digest):
@@ -100,42 +102,58 @@ class Cloudflare:
         return (Ds(*numbers, (found.digest or "").lower(), found.flags or 257, found.public_key or ""),)
 
     async def _look(self, credential: str, domain: str, within: float) -> tuple[Zone, bool]:
-        """Return the zone, and whether the domain is known to be registered here; raises DomainNotInAccount."""
+        """Return the zone of the account that the domain is registered in, and whether that is known.
+
+        Raises DomainNotInAccount.
+        """
         api = self._api(credential, within)
-        zone = await _zone(api, Token.parse(credential), domain)
-        try:
-            await api.get_registration(zone.account.id, domain)
-        except DomainNotInAccount:
-            raise DomainNotInAccount(_ELSEWHERE) from None
-        except (MissingPermission, InvalidCredential):
-            return zone, False
-        return zone, True
+        maybe: Zone | None = None
+        for zone in await _zones(api, Token.parse(credential), domain):
+            try:
+                await api.get_registration(zone.account.id, domain)
+            except DomainNotInAccount:
+                continue
+            except (MissingPermission, InvalidCredential):
+                maybe = maybe or zone
+            else:
+                return zone, True
+        if maybe is None:
+            raise DomainNotInAccount(_ELSEWHERE)
+        return maybe, False
 
     def _api(self, credential: str, within: float) -> Api:
         return Api(self._http, self._url, Token.parse(credential), deadline(within))
 
 
-async def _zone(api: Api, token: Token, domain: str) -> Zone:
-    """Return the domain's zone; where it cannot be seen, raise why."""
+async def _zones(api: Api, token: Token, domain: str) -> list[Zone]:
+    """Return the domain's zones, one of each account that has one; where none can be seen, raise why."""
     try:
-        zone = await api.find_zone(domain)
+        zones = await api.find_zones(domain)
     except (MissingPermission, InvalidCredential) as failure:
         # "Authentication error" comes for good tokens too, for what they may not do.
         if isinstance(failure, InvalidCredential) and not failure.code == "10000":
             raise
         await _refuse_unless_active(api, token)
+        if isinstance(failure, MissingPermission):
+            raise
         raise MissingPermission("the Cloudflare token may not read this; it needs Zone Read, for this domain") from None
-    if zone is None:
-        await _refuse_unless_active(api, token)
+    if not zones:
+        await _refuse_unless_active(api, token, may_look=True)
         raise DomainNotInAccount("Cloudflare shows no zone of that domain to this token")
-    return zone
+    return zones
 
 
-async def _refuse_unless_active(api: Api, token: Token) -> None:
+async def _refuse_unless_active(api: Api, token: Token, *, may_look: bool = False) -> None:
     """Raise InvalidCredential for a token that is expired, disabled or unknown; one of an account cannot be asked."""
     if token.of_account:
         return
-    status = await api.verify()
+    try:
+        status = await api.verify()
+    except InvalidCredential:
+        # What may look is known; refused here, it is an account's, of the time when those had no prefix.
+        if may_look:
+            return
+        raise
     if status != "active":
         raise InvalidCredential(
             f"the Cloudflare token is {status if status in {'expired', 'disabled'} else 'not active'}"

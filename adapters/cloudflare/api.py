@@ -126,18 +126,19 @@ class Api:
         self._token = token
         self._until = until
 
-    async def find_zone(self, name: str) -> Zone | None:
-        """GET /zones?name=…, all pages, for the zone of exactly that name.
+    async def find_zones(self, name: str) -> list[Zone]:
+        """GET /zones?name=…, all pages, for the zones of exactly that name: each account may have one.
 
         https://developers.cloudflare.com/api/resources/zones/methods/list/
         """
+        found: list[Zone] = []
         for number in range(1, _PAGES + 1):
             path = f"/zones?name={quote(name)}&page={number}"
             zones, last = await self._read("zones", path, _zones)
-            found = next((zone for zone in zones if zone.name.lower() == name), None)
-            if found is not None or number >= last:
-                return found
-        return None
+            found += [zone for zone in zones if zone.name.lower() == name]
+            if number >= last:
+                break
+        return sorted(found, key=lambda zone: zone.status != "active")
 
     async def get_registration(self, account: str, domain: str) -> Registration:
         """GET /accounts/{account}/registrar/registrations/{domain}.
@@ -204,6 +205,10 @@ def _failure(reply: Reply, errors: list[_Error]) -> RegistrarError:
         return InvalidCredential("Cloudflare cannot read the token; it has to be an API token", code)
     if error.code == 9109:
         return _by_message(error.message, code)
+    if reply.status == 403 and (
+        name := re.search(r"requires permission '(com\.cloudflare\.[a-z._-]{3,80})'", error.message)
+    ):
+        return MissingPermission(f"the Cloudflare token lacks the permission {name[1]}", code)
     status = 404 if codes & _NO_SUCH else reply.status
     kind, detail = _STATUSES.get(status, (Unavailable, "Cloudflare's API is failing"))
     return kind(detail, code)
@@ -218,7 +223,7 @@ def _by_message(message: str, code: str) -> RegistrarError:
             "Cloudflare has locked us out after refused tokens; try again later", _LOCKED_OUT_SECONDS, code)),
     )  # fmt: skip
     known = next((failure for start, failure in starts if message.startswith(start)), None)
-    return known or MissingPermission("the Cloudflare token may not read this", code)
+    return known or MissingPermission(_STATUSES[403][1], code)
 
 
 def _id(text: str) -> str:

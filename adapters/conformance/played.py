@@ -132,6 +132,17 @@ class Server:
         """The provider's way to say that there were too many requests."""
         return Answer(429, b"", {"Retry-After": str(delay)})
 
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        """Refusals in the provider's own form, in words and numbers that its documents don't have."""
+        return []
+
+    def occupied(self) -> Answer:
+        """The provider's way to say that another request has to end first; only some have one."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Have what goes on asynchronously be under way, and not finished."""
+
     def settle(self) -> None:
         """Finish what goes on asynchronously."""
 

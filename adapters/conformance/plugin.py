@@ -20,6 +20,7 @@ _ABILITIES: dict[str, Callable[[Server, Registrar], bool]] = {
     "sets no nameservers": lambda _, adapter: not adapter.about.sets_nameservers,
     "reads DS": lambda _, adapter: isinstance(adapter, ReadsDs),
     "sets DS": lambda _, adapter: isinstance(adapter, SetsDs),
+    "may be busy": lambda played, adapter: adapter.about.sets_nameservers and type(played).occupied != Server.occupied,
     "tells progress": lambda played, adapter: isinstance(adapter, Follows) and played.asynchronous,
 }
 """What a test may need of an adapter; it runs for those that have it."""

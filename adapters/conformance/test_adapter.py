@@ -13,6 +13,7 @@ from adapters.base import (
     DomainNotInAccount,
     Follows,
     InvalidCredential,
+    Locked,
     ManagedByRegistrar,
     OutcomeUnclear,
     Pending,
@@ -35,6 +36,7 @@ SHORT = patient(0.45)
 
 setters = pytest.mark.ability("sets nameservers")
 followed = pytest.mark.ability("tells progress")
+busy = pytest.mark.ability("may be busy")
 ds_readers = pytest.mark.ability("reads DS")
 ds_setters = pytest.mark.ability("sets DS")
 
@@ -212,6 +214,39 @@ async def test_change_that_cannot_be_read_back(server: Server, registrar: Regist
     assert len(_changes(server)) == 1
 
 
+@setters
+async def test_refusal_that_nobody_has_documented(server: Server, registrar: Registrar) -> None:
+    """What the provider refuses in its own form was not made, whatever its number: the outcome is not unclear."""
+    told: list[str] = []
+    answers = server.refusals()
+    assert answers
+    for answer in answers:
+        server.faults.clear()
+        server.seen.clear()
+        server.fault(_on_the_change(server, reply(answer)), "write")
+        with pytest.raises(RegistrarError) as caught:
+            await registrar.set_nameservers(server.token, DOMAIN, NEW)
+        assert type(caught.value) in {Rejected, DomainNotInAccount, Locked}, answer
+        told.append(str(caught.value))
+        assert len(_changes(server)) == 1
+        assert server.domains[DOMAIN].nameservers == list(OLD)
+    assert [text for text in told if "ome words" in text], "the customer reads why, in the provider's harmless words"
+
+
+@setters
+async def test_credential_in_a_refusal(server: Server, registrar: Registrar) -> None:
+    """A provider's words that hold a credential, or a part of it, in whatever letters, are not told."""
+    secrets = [part for part in server.token.split(":") if len(part) >= 10 and not part.replace(".", "").isdigit()]
+    assert secrets
+    for secret in secrets:
+        for answer in server.refusals(f"the key {secret.upper()} is odd"):
+            server.faults.clear()
+            server.fault(_on_the_change(server, reply(answer)), "write")
+            with pytest.raises(RegistrarError) as caught:
+                await registrar.set_nameservers(server.token, DOMAIN, NEW)
+            assert secret.lower() not in repr(caught.value).lower()
+
+
 def _changes(server: Server) -> list[Any]:
     """The requests that change the set itself; some providers want others before."""
     return [seen for seen in server.writes if server.is_change(seen)]
@@ -256,6 +291,26 @@ async def test_limit_that_does_not_fit(server: Server, registrar: Registrar, kin
         await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW), 3)
     assert caught.value.retry_after_seconds == (3600 if server.limit_has_delay else 60)
     assert len(server.seen if kind == "read" else server.writes) == 1
+    assert server.domains[DOMAIN].nameservers == list(OLD)
+
+
+@busy
+async def test_provider_that_is_busy_for_a_moment(server: Server, registrar: Registrar) -> None:
+    """What is refused because another request is under way is sent again while there is time."""
+    server.instant = True
+    server.fault(_on_the_change(server, reply(server.occupied())), "write", times=1)
+    server.fault(_on_the_change(server, reply(server.occupied())), "write", times=1)
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW) == Applied(NEW)
+
+
+@busy
+async def test_provider_that_stays_busy(server: Server, registrar: Registrar) -> None:
+    """When the time is over that is told as a limit, with a delay: it was not refused for good, nor is it unclear."""
+    server.fault(_on_the_change(server, reply(server.occupied())), "write")
+    with pytest.raises(RateLimited) as caught:
+        await in_time(registrar.set_nameservers(server.token, DOMAIN, NEW, within=3), 3)
+    assert (caught.value.retry_after_seconds or 0) >= 5
+    assert len(_changes(server)) > 1
     assert server.domains[DOMAIN].nameservers == list(OLD)
 
 
@@ -353,6 +408,7 @@ def test_abilities(server: Server, registrar: Registrar) -> None:
     assert about.sets_ds == isinstance(registrar, SetsDs)
     assert not about.sets_ds or about.reads_ds
     assert isinstance(registrar, Follows) <= about.asynchronous
+    assert about.settles_within > 0
     assert all((about.name, about.title, about.token_form, about.propagation))
     assert about.token_url.startswith("https://")
 
@@ -364,6 +420,10 @@ async def test_pending_change(server: Server, registrar: Registrar) -> None:
     change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
     assert isinstance(change, Pending)
     assert change.operation is not None
+    assert not (await registrar.progress(server.token, DOMAIN, change.operation)).done
+    server.begin()
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD, "not done before it is done"
+    assert (await registrar.validate(server.token, DOMAIN)).nameservers == OLD
     assert not (await registrar.progress(server.token, DOMAIN, change.operation)).done
     server.settle()
     progress = await registrar.progress(server.token, DOMAIN, change.operation)

@@ -6,14 +6,14 @@
    Other processes with the same key meet "busy", which is reported as a limit.
 4. DS are added one by one, and removed only all together. What is missing is added first, so that a DS that
    Dynadot does not take leaves everything as it was; if one has to go, the set is then without DS for a
-   moment, which is insecure, not bogus.
+   moment, which is insecure, not bogus. What Dynadot refuses then has those of before put back.
 5. A DS replaces the one with its key tag, so that two of one tag cannot be had.
 """
 
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, Protocol
@@ -25,12 +25,11 @@ from adapters.base import (
     Change,
     Ds,
     DsRdata,
-    Follows,
     InvalidCredential,
     NotSupported,
     OutcomeUnclear,
     Pending,
-    Progress,
+    RateLimited,
     Registrar,
     RegistrarError,
     SetsDs,
@@ -39,6 +38,7 @@ from adapters.base import (
     wanted,
 )
 from adapters.change import set_nameservers, settle
+from adapters.dynadot import words
 from adapters.dynadot.api3 import Api3
 from adapters.dynadot.rest import Rest
 from adapters.dynadot.signature import Key
@@ -47,6 +47,9 @@ from adapters.http import Http, deadline
 
 BASE_URL = "https://api.dynadot.com"
 _POLL_SECONDS = 60
+_DEFAULT_DELAY = 60
+"""What a limit is told with that comes without a delay."""
+_IN_PART = "Dynadot made only a part of the change of DS; check them, and set them again"
 
 
 class Api(Protocol):
@@ -86,6 +89,7 @@ class Dynadot:
         reads_ds=True,
         sets_ds=True,
         asynchronous=True,
+        settles_within=3600,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "A key can do everything with the account, purchases included; Dynadot has no lesser ones.",
@@ -127,16 +131,10 @@ class Dynadot:
 
         async def write() -> Pending | None:
             made = await api.set_nameservers(domain, hosts)
-            return None if made else Pending(" ".join(hosts), _POLL_SECONDS)
+            return None if made else Pending(None, _POLL_SECONDS)
 
         async with self._turn(credential, within) as api:
             return await set_nameservers(hosts, look, write)
-
-    async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
-        """See Follows; an operation is the wanted set, which is on record or not."""
-        hosts = wanted(operation.split())
-        found = await self.get_nameservers(credential, domain, within=within)
-        return Progress(done=found == hosts, poll_after_seconds=_POLL_SECONDS)
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs."""
@@ -149,16 +147,17 @@ class Dynadot:
         """See SetsDs; raises NotSupported for two DS of one key tag."""
         if len({one.key_tag for one in ds}) < len({one.rdata for one in ds}):
             raise NotSupported("Dynadot keeps one DS for each key tag; leave all but one digest of a key out")
+        until = deadline(within)
         async with self._turn(credential, within) as api:
-            there: frozenset[DsRdata] = frozenset()
+            there: tuple[Ds, ...] = ()
 
             async def look() -> frozenset[DsRdata]:
                 nonlocal there
-                there = frozenset(one.rdata for one in await api.get_ds(domain))
-                return there
+                there = await api.get_ds(domain)
+                return frozenset(one.rdata for one in there)
 
             async def write() -> None:
-                await _change_ds(api, domain, there, ds)
+                await _change_ds(api, domain, there, ds, until)
 
             return await settle(frozenset(one.rdata for one in ds), look, write)
 
@@ -178,19 +177,56 @@ class Dynadot:
             lock.release()
 
 
-async def _change_ds(api: Api, domain: str, there: frozenset[DsRdata], ds: Sequence[Ds]) -> None:
-    steps = [partial(api.add_ds, domain, one) for one in ds if one.rdata not in there]
-    if not there <= {one.rdata for one in ds}:
-        steps += [partial(api.clear_ds, domain), *(partial(api.add_ds, domain, one) for one in ds)]
-    for number, step in enumerate(steps):
+async def _change_ds(api: Api, domain: str, there: Sequence[Ds], ds: Sequence[Ds], until: float) -> None:
+    """Add what is missing; if something has to go, remove all, and add the wanted ones, or those of before."""
+    before, wanted = {one.rdata for one in there}, {one.rdata for one in ds}
+    changed = False
+    for one in ds:
+        if one.rdata not in before:
+            await _step(api.add_ds(domain, one), after_others=changed)
+            changed = True
+    if before <= wanted:
+        return
+    await _step(api.clear_ds(domain), after_others=changed)
+    for number, one in enumerate(ds):
         try:
-            await step()
+            await _insisting(partial(api.add_ds, domain, one), until)
+        except OutcomeUnclear:
+            raise
         except RegistrarError:
-            if number == 0:
-                raise
-            raise OutcomeUnclear(
-                "Dynadot made only a part of the change of DS; check them, and set them again"
-            ) from None
+            if not await _put_back(api, domain, there, until) or number:
+                raise OutcomeUnclear(_IN_PART) from None
+            raise
+
+
+async def _step(step: Awaitable[None], *, after_others: bool) -> None:
+    try:
+        await step
+    except RegistrarError:
+        if after_others:
+            raise OutcomeUnclear(_IN_PART) from None
+        raise
+
+
+async def _insisting(step: Callable[[], Awaitable[None]], until: float) -> None:
+    """Take a step before which the domain is without DS; what is refused for its rate alone is tried again."""
+    try:
+        await step()
+    except RateLimited as failure:
+        if (failure.retry_after_seconds or 0) > _DEFAULT_DELAY or deadline(words.PACE) > until:
+            raise
+        await asyncio.sleep(words.PACE)
+        await step()
+
+
+async def _put_back(api: Api, domain: str, there: Sequence[Ds], until: float) -> bool:
+    """Return whether the DS of before could be set again."""
+    try:
+        for one in there:
+            await _insisting(partial(api.add_ds, domain, one), until)
+    except RegistrarError:
+        return False
+    return True
 
 
 def _key(text: str) -> Key:
@@ -201,5 +237,4 @@ def _key(text: str) -> Key:
 
 
 _: type[Registrar] = Dynadot
-__: type[Follows] = Dynadot
-___: type[SetsDs] = Dynadot
+__: type[SetsDs] = Dynadot

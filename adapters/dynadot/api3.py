@@ -70,11 +70,11 @@ class Api3:
                 raise Unavailable("Dynadot did not answer; the nameservers were not changed") from None
 
     async def _read(self, command: str, parameters: Mapping[str, str], read: Callable[[Fields], T]) -> T:
-        answer = _answer(command, read, otherwise=Unavailable)
+        answer = _answer(command, read, Unavailable, self._key)
         return await self._http.read(self._request(command, parameters), answer, self._until)
 
     async def _write(self, command: str, parameters: Mapping[str, str], read: Callable[[Fields], T]) -> T:
-        answer = _answer(command, read, otherwise=Rejected)
+        answer = _answer(command, read, Rejected, self._key)
         return await self._http.write(self._request(command, parameters), answer, self._until)
 
     def _request(self, command: str, parameters: Mapping[str, str]) -> Request:
@@ -82,7 +82,9 @@ class Api3:
         return Request(operation=command, method="GET", url=self._url, secret_query=query)
 
 
-def _answer(command: str, read: Callable[[Fields], T], otherwise: type[RegistrarError]) -> Callable[[Reply], T]:
+def _answer(
+    command: str, read: Callable[[Fields], T], otherwise: type[RegistrarError], key: Key
+) -> Callable[[Reply], T]:
     root = "".join(word.capitalize() for word in command.split("_")) + "Response"
 
     def interpret(reply: Reply) -> T:
@@ -96,8 +98,8 @@ def _answer(command: str, read: Callable[[Fields], T], otherwise: type[Registrar
         if (failure := words.known(error, status)) is not None:
             raise failure
         code = str(found.get("ResponseCode", "")).strip()
-        if code not in {"", "0"}:
-            raise words.refused(otherwise)
+        if code not in {"", "0"} or (not code and (error or status == "error")):
+            raise words.refused(otherwise, error, key.text)
         if root not in body or not code or error or status != "success":
             raise words.misunderstood()
         return read(found)

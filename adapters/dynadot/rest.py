@@ -35,7 +35,6 @@ T = TypeVar("T")
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "Dynadot refuses the API key"),
     403: (Rejected, "Dynadot forbids the request to this account, or for this domain"),
-    404: (Unavailable, "Dynadot's API is failing"),
     409: (Locked, "the domain's state at Dynadot forbids it; its page there says why"),
 }
 
@@ -96,13 +95,13 @@ class Rest:
 
     async def _read(self, operation: str, path: str, read: Callable[[Reply, _Envelope], T]) -> T:
         request = self._request(operation, "GET", path, b"")
-        return await self._http.read(request, _answer(read, otherwise=Unavailable), self._until)
+        return await self._http.read(request, _answer(read, Unavailable, self._key), self._until)
 
     async def _write(
         self, operation: str, method: str, path: str, body: bytes, read: Callable[[Reply, _Envelope], T]
     ) -> T:
         request = self._request(operation, method, path, body)
-        return await self._http.write(request, _answer(read, otherwise=Rejected), self._until)
+        return await self._http.write(request, _answer(read, Rejected, self._key), self._until)
 
     def _request(self, operation: str, method: str, path: str, body: bytes) -> Request:
         url = self._url + path
@@ -112,7 +111,7 @@ class Rest:
         return Request(operation=operation, method=method, url=url, headers=headers, content=body or None)
 
 
-def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarError]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarError], key: Key) -> Callable[[Reply], T]:
     def interpret(reply: Reply) -> T:
         if 300 <= reply.status < 400:
             raise unexpected(reply)
@@ -127,22 +126,25 @@ def _answer(read: Callable[[Reply, _Envelope], T], otherwise: type[RegistrarErro
         code = int(text)
         if reply.ok and 200 <= code < 300:
             return read(reply, body)
-        raise _failure(reply, code if reply.ok else reply.status, body, otherwise)
+        raise _failure(reply, code if reply.ok else reply.status, body, otherwise, key)
 
     return interpret
 
 
-def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[RegistrarError]) -> RegistrarError:
+def _failure(reply: Reply, status: int, body: _Envelope, otherwise: type[RegistrarError], key: Key) -> RegistrarError:
     if status == 429:
-        return rate_limited(reply)
-    if status >= 500:
-        return Unavailable("Dynadot's API is failing")
+        limit = rate_limited(reply)
+        limit.again_seconds = words.PACE if reply.retry_after() is None else None
+        return limit
     if status < 400:
         return words.misunderstood()
-    if (failure := words.known(body.error.description if body.error else "", body.message)) is not None:
+    description = body.error.description if body.error else ""
+    if (failure := words.known(description, body.message)) is not None:
         return failure
+    if status >= 500:
+        return Unavailable("Dynadot's API is failing")
     kind, detail = _STATUSES.get(status, (otherwise, ""))
-    return kind(detail) if detail else words.refused(kind)
+    return kind(detail) if detail else words.refused(kind, description, key.text)
 
 
 def _data(_: Reply, body: _Envelope) -> dict[str, object]:

@@ -15,6 +15,11 @@ class Key:
     key: str = field(repr=False)
     secret: str | None = field(repr=False)
 
+    @property
+    def text(self) -> str:
+        """The written form."""
+        return f"{self.key}:{self.secret or ''}"
+
     def headers(self, path: str, request_id: str, body: bytes) -> dict[str, str]:
         """Return the headers of a request; `path` and `body` exactly as sent, the path from its first slash."""
         signed = b"\n".join((self.key.encode(), path.encode(), request_id.encode(), body))

@@ -21,9 +21,12 @@ from adapters.base import (
     Unavailable,
     UnknownHost,
 )
+from adapters.quoted import quoted
 
 _NOT_OURS = "the domain is not in this Dynadot account"
 _BUSY = "Dynadot works on another request of this account; try again in a minute"
+PACE = 1.1
+"""Seconds between two requests that Dynadot takes from any account."""
 _SPENT = "Dynadot takes no more requests of this account for now; try again in a minute"
 _KEY = "Dynadot refuses the API key: it is wrong, has expired, or was replaced; take the one of its API page"
 _SECRET = "Dynadot refuses the API secret; take the one of its API page"  # noqa: S105 - a sentence
@@ -54,6 +57,7 @@ _SENTENCES: tuple[tuple[str, type[RegistrarError], str], ...] = (
     (r".*(was|has|is) expired", Locked, "the domain has expired; renew it at Dynadot first"),
     (r"system[ _]busy.*", RateLimited, _BUSY),
     (r".*another (request|command) .*", RateLimited, _BUSY),
+    (r"you have reached the maximum allowed requests within the concurrent limit.*", RateLimited, _BUSY),
     (r"(too many requests|you have reached the maximum allowed requests).*", RateLimited, _SPENT),
 )  # fmt: skip
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9-]+")
@@ -66,13 +70,14 @@ def known(*sentences: object) -> RegistrarError | None:
         text = _HOST.sub("@", str(sentence).strip().lower().rstrip("."))
         for pattern, kind, detail in _SENTENCES:
             if re.fullmatch(pattern, text, re.DOTALL):
-                return kind(detail)
+                return RateLimited(detail, again_seconds=PACE) if detail == _BUSY else kind(detail)
     return None
 
 
-def refused(kind: type[RegistrarError]) -> RegistrarError:
+def refused(kind: type[RegistrarError], sentence: object, credential: str) -> RegistrarError:
     """Return the failure for an error in words that are not known."""
-    return kind("Dynadot refuses the request, for a reason that it does not document")
+    why = quoted(sentence, credential) if kind is Rejected else ""
+    return kind(f"Dynadot refuses the request{why or ', for a reason that it does not document'}")
 
 
 def misunderstood() -> Unavailable:

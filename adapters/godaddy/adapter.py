@@ -2,12 +2,14 @@
 
 1. Nothing lets one find out whether a credential may change nameservers: the first change shows it.
 2. `transferLock` and `locked` stop transfers, not changes of nameservers.
-3. A domain that was moved away still answers, with a status that says so. v1 has more words for it than v3.
+3. A domain that was moved away still answers, with a status that says so, and one that only has its DNS at
+   GoDaddy answers too. v1 has more words for it than v3.
 4. There is no DS in v3. In v2 it takes a customer id, which a classic key cannot find out.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
+from uuid import uuid4
 
 from adapters.base import (
     SECONDS,
@@ -15,6 +17,7 @@ from adapters.base import (
     Change,
     DomainNotInAccount,
     Follows,
+    KnowsRepeats,
     Locked,
     NotSupported,
     Pending,
@@ -34,6 +37,7 @@ _GONE = {
     "TRANSFERRED", "TRANSFERRED_OUT", "CANCELLED", "REPOSSESSED", "CONFISCATED", "OWNERSHIP_CHANGED",
     "UPDATED_OWNERSHIP", "FAILED",
 }  # fmt: skip
+_ELSEWHERE = {"PENDING_DNS_ACTIVE", "PENDING_DNS_INACTIVE"}
 _STOPPED = (
     "EXPIRED", "HELD_", "LOCKED_", "SUSPENDED", "DELETED_", "CANCELLED_", "PENDING_TRANSFER", "PENDING_REGISTRATION",
     "PARKED_EXPIRED", "PARKED_AND_HELD",
@@ -55,6 +59,7 @@ class GoDaddy:
         reads_ds=False,
         sets_ds=False,
         asynchronous=True,
+        settles_within=900,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "A personal access token needs the scopes domains.domain:read and domains.nameserver:update, and expires.",
@@ -83,9 +88,15 @@ class GoDaddy:
         return (await self.validate(credential, domain, within=within)).nameservers
 
     async def set_nameservers(
-        self, credential: str, domain: str, nameservers: Sequence[str], *, within: float = SECONDS
+        self,
+        credential: str,
+        domain: str,
+        nameservers: Sequence[str],
+        *,
+        within: float = SECONDS,
+        key: str | None = None,
     ) -> Change:
-        """See Registrar."""
+        """See Registrar, and KnowsRepeats."""
         hosts = wanted(nameservers)
         api = self._api(credential, within)
 
@@ -94,9 +105,13 @@ class GoDaddy:
             return known(found.name_servers or ()), _obstacle(found)
 
         async def write() -> Pending | None:
-            return _pending(await api.set_nameservers(domain, hosts))
+            return _pending(await api.set_nameservers(domain, hosts, key or str(uuid4())), credential)
 
         return await set_nameservers(hosts, look, write)
+
+    def knows_repeats(self, credential: str) -> bool:
+        """See KnowsRepeats; with a personal access token it does."""
+        return not Key.parse(credential).classic
 
     async def progress(self, credential: str, domain: str, operation: str, *, within: float = SECONDS) -> Progress:
         """See Follows; raises NotSupported for a classic key, which has no operations."""
@@ -107,7 +122,7 @@ class GoDaddy:
             raise Rejected("that is not an operation of GoDaddy")
         taken = await self._taken(V3(self._http, self._url, key, deadline(within)), domain, operation)
         if taken.operation.status == "FAILED":
-            return Progress(done=False, failed=failure_of(taken.operation.error))
+            return Progress(done=False, failed=failure_of(taken.operation.error, credential))
         return Progress(done=taken.operation.status == "COMPLETED", poll_after_seconds=taken.poll_after_seconds)
 
     @staticmethod
@@ -131,18 +146,22 @@ def _obstacle(domain: Domain) -> RegistrarError | None:
     """Return why the nameservers cannot be set; raises DomainNotInAccount."""
     if domain.status in _GONE:
         raise DomainNotInAccount("the domain is not in this GoDaddy account, or no longer", domain.status)
+    if domain.status in _ELSEWHERE:
+        detail = "the domain has only its DNS at GoDaddy, and is registered elsewhere; use the token of its registrar"
+        raise DomainNotInAccount(detail, domain.status)
     if domain.status.startswith(_STOPPED):
         return Locked("the domain's status at GoDaddy does not allow changes")
     return None
 
 
-def _pending(taken: Taken | None) -> Pending | None:
+def _pending(taken: Taken | None, credential: str) -> Pending | None:
     if taken is None or taken.operation.status == "COMPLETED":
         return None
     if taken.operation.status == "FAILED":
-        raise failure_of(taken.operation.error)
+        raise failure_of(taken.operation.error, credential)
     return Pending(taken.operation.operation_id, taken.poll_after_seconds)
 
 
 _: type[Registrar] = GoDaddy
 __: type[Follows] = GoDaddy
+___: type[KnowsRepeats] = GoDaddy

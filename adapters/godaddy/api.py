@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import msgspec
 
@@ -26,12 +25,14 @@ from adapters.base import (
     Locked,
     MissingPermission,
     NotSupported,
+    RateLimited,
     RegistrarError,
     Rejected,
     Unavailable,
     UnknownHost,
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -52,17 +53,17 @@ _CODES: dict[str, tuple[type[RegistrarError], str]] = {
     "MISSING_NAME_SERVER": (Rejected, "GoDaddy wants more nameservers"),
     "REGISTRY_REJECTED": (Rejected, "the registry refuses the change"),
 }
-_NOT_OURS = {"NOT_FOUND", "UNKNOWN_DOMAIN"}
+_NOT_OURS = {"NOT_FOUND", "DOMAIN_NOT_FOUND", "RESOURCE_NOT_FOUND", "UNKNOWN_DOMAIN"}
 _POLL_SECONDS = 5
+_BUSY_SECONDS = 10
+_READ, _UPDATE = "domains.domain:read", "domains.nameserver:update"
+_REFUSED = "GoDaddy refuses the request"
 _STATUSES: dict[int, tuple[type[RegistrarError], str]] = {
     401: (InvalidCredential, "GoDaddy refuses the token; it may have expired or been revoked"),
-    403: (
-        MissingPermission,
-        "the GoDaddy token may not do this; it needs domains.domain:read and domains.nameserver:update",
-    ),
+    403: (MissingPermission, f"the GoDaddy token may not do this; it needs {_READ} and {_UPDATE}"),
     409: (Locked, "the domain's state at GoDaddy does not allow the change, or one is under way"),
-    400: (Rejected, "GoDaddy refuses the request"),
-    422: (Rejected, "GoDaddy refuses the request"),
+    400: (Rejected, _REFUSED),
+    422: (Rejected, _REFUSED),
 }
 
 
@@ -97,7 +98,21 @@ class Failure(msgspec.Struct, frozen=True):
 
     code: Any = None
     name: Any = None
+    message: Any = None
     retry_after: Any = msgspec.field(name="retryAfterSec", default=None)
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it has GoDaddy's form, so that GoDaddy has said it, and not something in between."""
+        return any(isinstance(one, str) and one for one in (self.code, self.name, self.message))
+
+    @property
+    def busy(self) -> bool:
+        """Whether it says that another request has to end first."""
+        text = self.message if isinstance(self.message, str) else ""
+        return (
+            re.match(r"(the )?resource is being used( in another request)?\b", text.strip(), re.IGNORECASE) is not None
+        )
 
     @property
     def word(self) -> str:
@@ -133,8 +148,8 @@ class Api(Protocol):
         """Return a domain of the account."""
         ...
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
-        """Send the set; None if it is on record now."""
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], key: str) -> Taken | None:
+        """Send the set, under the key of this change; None if it is on record now."""
         ...
 
 
@@ -144,6 +159,7 @@ class V3:
     def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
         self._http = http
         self._url = f"{url}/v3/domains"
+        self._key = key
         self._headers = {"authorization": f"Bearer {key.text}", "accept": "application/json"}
         self._until = until
 
@@ -152,25 +168,25 @@ class V3:
         request = Request(
             operation="domain", method="GET", url=f"{self._url}/domain-names/{domain}", headers=self._headers
         )
-        return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
+        return await self._http.read(request, _answer(lambda reply: reply.json(Domain), _READ), self._until)
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], key: str) -> Taken | None:
         """PUT /v3/domains/domain-names/{domain}/nameservers; needs domains.nameserver:update."""
         request = Request(
             operation="nameservers",
             method="PUT",
             url=f"{self._url}/domain-names/{domain}/nameservers",
-            headers={**self._headers, "content-type": "application/json", "idempotency-key": str(uuid4())},
+            headers={**self._headers, "content-type": "application/json", "idempotency-key": key},
             content=msgspec.json.encode(nameservers),
         )
-        return await self._http.write(request, _answer(_taken_anew), self._until)
+        return await self._http.write(request, _answer(_taken_anew, _UPDATE, changes_with=self._key), self._until)
 
     async def get_operation(self, operation_id: str) -> Taken:
         """GET /v3/domains/operations/{id}."""
         request = Request(
             operation="operation", method="GET", url=f"{self._url}/operations/{operation_id}", headers=self._headers
         )
-        return await self._http.read(request, _answer(_taken), self._until)
+        return await self._http.read(request, _answer(_taken, _READ), self._until)
 
 
 class V1:
@@ -179,6 +195,7 @@ class V1:
     def __init__(self, http: Http, url: str, key: Key, until: float) -> None:
         self._http = http
         self._url = f"{url}/v1/domains"
+        self._key = key
         self._headers = {"authorization": f"sso-key {key.text}", "accept": "application/json"}
         self._until = until
 
@@ -187,8 +204,8 @@ class V1:
         request = Request(operation="domain", method="GET", url=f"{self._url}/{domain}", headers=self._headers)
         return await self._http.read(request, _answer(lambda reply: reply.json(Domain)), self._until)
 
-    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...]) -> Taken | None:
-        """PATCH /v1/domains/{domain}."""
+    async def set_nameservers(self, domain: str, nameservers: tuple[str, ...], _: str) -> Taken | None:
+        """PATCH /v1/domains/{domain}; knows no key."""
         request = Request(
             operation="nameservers",
             method="PATCH",
@@ -196,21 +213,27 @@ class V1:
             headers={**self._headers, "content-type": "application/json"},
             content=msgspec.json.encode({"nameServers": nameservers}),
         )
-        return await self._http.write(request, _answer(_done), self._until)
+        return await self._http.write(request, _answer(_done, changes_with=self._key), self._until)
 
 
-def failure_of(error: Failure | None) -> RegistrarError:
+def failure_of(error: Failure | None, credential: str) -> RegistrarError:
     """Return the failure of an operation that GoDaddy took and could not carry out."""
-    word = "" if error is None else error.word
-    kind, detail = _CODES.get(word, (Rejected, "GoDaddy took the change, and could not carry it out"))
-    return kind(detail, word)
+    error = error or Failure()
+    why = quoted(error.message, credential)
+    kind, detail = _CODES.get(error.word, (Rejected, f"GoDaddy took the change, and could not carry it out{why}"))
+    return kind(detail, error.word)
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], scope: str = "", *, changes_with: Key | None = None) -> Callable[[Reply], T]:
+    """Return what understands a reply; `scope` is what a token needs for the call, where there are scopes.
+
+    `changes_with` is the credential of a call that changes something: what is refused then was not made.
+    """
+
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, scope, changes_with)
 
     return interpret
 
@@ -238,13 +261,29 @@ def _done(reply: Reply) -> None:
         raise Unavailable("GoDaddy gave an answer that cannot be understood")
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, scope: str, changes_with: Key | None) -> RegistrarError:
     if 300 <= reply.status < 400:
         return _redirected(reply)
     error = _error(reply)
     if reply.status == 429:
         return _too_many(reply, error or Failure())
-    return (error and _sorted(reply.status, error.word)) or unexpected(reply)
+    if error is None:
+        return unexpected(reply)
+    return _said(reply, error, scope, changes_with)
+
+
+def _said(reply: Reply, error: Failure, scope: str, changes_with: Key | None) -> RegistrarError:
+    """Return the failure that GoDaddy's own words mean."""
+    if reply.status == 422 and error.busy:
+        return RateLimited("GoDaddy works on another request for this domain; try again shortly", _BUSY_SECONDS,
+                           again_seconds=1.0)  # fmt: skip
+    if reply.status == 403 and scope and error.word not in _CODES:
+        return MissingPermission(f"the GoDaddy token may not do this; it needs the scope {scope}", error.word)
+    failure = _sorted(reply.status, error.word)
+    in_general = isinstance(failure, Rejected) and error.word not in _CODES
+    if changes_with and (in_general or (failure is None and error.spoken and 400 <= reply.status < 500)):
+        return Rejected(_REFUSED + quoted(error.message, changes_with.text), error.word)
+    return failure or unexpected(reply)
 
 
 def _error(reply: Reply) -> Failure | None:

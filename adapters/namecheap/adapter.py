@@ -41,6 +41,7 @@ class Namecheap:
         reads_ds=False,
         sets_ds=False,
         asynchronous=False,
+        settles_within=60,
         propagation="minutes at the registry; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "API access has to be switched on in the account, which Namecheap grants from 20 domains or 50 USD on.",
@@ -91,7 +92,10 @@ def _obstacle(domain: Domain) -> RegistrarError | None:
     if not domain.owner and not domain.rights:
         raise DomainNotInAccount("the domain is not registered in this Namecheap account, at most on its FreeDNS")
     if not domain.owner and not domain.rights & {"*", "nameserver"}:
-        return MissingPermission("the domain's owner shares it with this account, but not its nameservers")
+        detail = (
+            "the domain's owner shares it with this account, but not its nameservers; the right `nameserver` is missing"
+        )
+        return MissingPermission(detail)
     if domain.status == "expired":
         return Locked("the domain has expired; renew it at Namecheap first")
     return None

@@ -34,6 +34,7 @@ from adapters.base import (
     public_suffix,
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -62,6 +63,10 @@ _FAILURES: dict[str, tuple[type[RegistrarError], str]] = {
     "2030280": (NotSupported, "Namecheap's API does not serve this top-level domain"),
     "2050900": (Rejected, "Namecheap calls one of the nameservers invalid"),
 }
+_UNDOCUMENTED = ", for a reason that it does not document"
+_NOT_ON_THE_LIST = "1011150"
+_FAILING = {"1050900", "3050900", "4022288", "5019169", "5050169", "5050900"}
+"""Exceptions at Namecheap, or behind it: of a change they don't say whether it was made."""
 _LIMITS = {"1017411": _LOCKED_OUT_SECONDS, "500000": _SPENT_SECONDS}
 _SEVEREST_FIRST = (
     RateLimited, InvalidCredential, AddressNotAllowed, AccountNotEligible, MissingPermission, DomainNotInAccount,
@@ -78,6 +83,8 @@ class Key:
     api_key: str = field(repr=False)
     user_name: str
     client_ip: str | None
+    text: str = field(default="", repr=False)
+    """As the customer wrote it."""
 
     @classmethod
     def parse(cls, text: str) -> "Key":
@@ -86,7 +93,7 @@ class Key:
         address = _ipv4(parts.pop()) if len(parts) in {3, 4} and _ipv4(parts[-1]) else None
         if len(parts) not in {2, 3} or not all(re.fullmatch(r"[!-~]{1,64}", part) for part in parts):
             raise InvalidCredential(_FORM)
-        return cls(parts[0], parts[1], parts[-1] if len(parts) == 3 else parts[0], address)
+        return cls(parts[0], parts[1], parts[-1] if len(parts) == 3 else parts[0], address, text)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Api:
         https://www.namecheap.com/support/api/methods/domains/get-info/
         """
         request = self._request("namecheap.domains.getInfo", {"DomainName": domain})
-        return await self._http.read(request, _answer(_domain), self._until)
+        return await self._http.read(request, _answer(_domain, self._key.text), self._until)
 
     async def set_custom(self, domain: str, nameservers: tuple[str, ...]) -> None:
         """Send namecheap.domains.dns.setCustom.
@@ -132,7 +139,7 @@ class Api:
             "Nameservers": ",".join(nameservers),
         }
         request = self._request("namecheap.domains.dns.setCustom", parameters)
-        await self._http.write(request, _answer(_updated, denied=MissingPermission), self._until)
+        await self._http.write(request, _answer(_updated, self._key.text, changes=True), self._until)
 
     def _request(self, command: str, parameters: Mapping[str, str]) -> Request:
         form = {
@@ -152,8 +159,8 @@ class Api:
         )
 
 
-def _answer(read: Callable[[Element], T], denied: type[RegistrarError] = DomainNotInAccount) -> Callable[[Reply], T]:
-    """Return what understands a reply; `denied` is what 2030166 means for the command."""
+def _answer(read: Callable[[Element], T], credential: str, *, changes: bool = False) -> Callable[[Reply], T]:
+    """Return what understands a reply to a command that reads or `changes`."""
 
     def interpret(reply: Reply) -> T:
         if reply.status in {405, 429}:
@@ -162,8 +169,8 @@ def _answer(read: Callable[[Element], T], denied: type[RegistrarError] = DomainN
             raise unexpected(reply)
         root = _xml(reply.body)
         if root.get("Status") != "OK":
-            numbers = [error.get("Number", "") for error in root.iterfind("n:Errors/n:Error", _NAMESPACE)]
-            raise _failure(numbers, denied)
+            errors = [(one.get("Number", ""), one.text) for one in root.iterfind("n:Errors/n:Error", _NAMESPACE)]
+            raise _failure(errors, credential, changes=changes)
         command = root.find("n:CommandResponse", _NAMESPACE)
         if command is None or not len(command):
             raise _misunderstood()
@@ -211,26 +218,36 @@ def _updated(result: Element) -> None:
         raise Rejected("Namecheap did not make the change, and does not say why")
 
 
-def _failure(numbers: list[str], denied: type[RegistrarError]) -> RegistrarError:
-    found = [_one_failure(number, denied) for number in numbers]
+def _failure(errors: list[tuple[str, str | None]], credential: str, *, changes: bool) -> RegistrarError:
+    found = [_one_failure(number, text or "", credential, changes=changes) for number, text in errors or [("", "")]]
     for kind in _SEVEREST_FIRST:
         for failure in found:
             if isinstance(failure, kind):
                 return failure
-    return next(iter(found), _misunderstood())
+    return found[0]
 
 
-def _one_failure(number: str, denied: type[RegistrarError]) -> RegistrarError:
+def _one_failure(number: str, text: str, credential: str, *, changes: bool) -> RegistrarError:
     if number in _LIMITS:
         return RateLimited("Namecheap takes no more requests with this key for now", _LIMITS[number], number)
     kind, detail = _FAILURES.get(number, (Unavailable, "Namecheap's API is failing"))
-    if number == "2030166" and denied is not DomainNotInAccount:
-        kind, detail = denied, "Namecheap does not let this account change the domain's nameservers"
+    if number == "2030166" and changes:
+        kind, detail = MissingPermission, "Namecheap does not let this account change the domain's nameservers"
+    elif changes and kind is Unavailable and number not in _FAILING:
+        kind, detail = Rejected, f"Namecheap refuses the change{quoted(text, credential) or _UNDOCUMENTED}"
+    elif number == _NOT_ON_THE_LIST and (address := _address_in(text)):
+        detail = f"Namecheap does not take this key from {address}; add that address to the key's list"
     return kind(detail, number if number.isdecimal() and len(number) < 9 else "")
 
 
 def _misunderstood() -> Unavailable:
     return Unavailable("Namecheap gave an answer that cannot be understood")
+
+
+def _address_in(text: str) -> str | None:
+    """Return the address that Namecheap saw us come from, which it tells as `Invalid request IP: 192.0.2.1`."""
+    found = re.search(r"\bIP:?\s*((?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![0-9.])", text)
+    return _ipv4(found[1]) if found else None
 
 
 def _ipv4(text: str) -> str | None:

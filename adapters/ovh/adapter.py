@@ -5,7 +5,7 @@
 3. Changes are tasks, mostly done in minutes; one that failed may be run again by the customer or by OVH.
 4. While a task is under way another one is refused or waits behind it.
 5. A DS is set by its DNSKEY; OVH makes the digest, and replaces the whole set.
-6. Nameservers that are on their way out are still listed.
+6. Nameservers that are on their way out are still listed, and those on their way in are listed already.
 """
 
 import base64
@@ -43,10 +43,13 @@ from adapters.base import (
 from adapters.change import set_nameservers, settle
 from adapters.http import Http, deadline
 from adapters.ovh.api import ENDPOINTS, Api, Clock, Credential, Domain, DsRecord, Task, parse
+from adapters.quoted import quoted
 
 _NAMESERVER_TASK, _DS_TASK = "DomainDnsUpdate", "DomainDsUpdate"
 _POLL_SECONDS = 60
 _SHA256 = 2
+_NOT_PUBLISHED = {"generated", "removed", "revoked"}
+"""Statuses of a key that the registry has no DS of, not yet or not any more."""
 
 
 class Ovh:
@@ -62,6 +65,7 @@ class Ovh:
         reads_ds=True,
         sets_ds=True,
         asynchronous=True,
+        settles_within=900,
         propagation="5 to 10 minutes at OVH; resolvers may keep the old nameservers for up to 48 hours",
         notes=(
             "The token needs GET, POST and PUT on /domain/{domain} and below; it belongs to one region (EU, CA, US).",
@@ -110,7 +114,8 @@ class Ovh:
                 if found is not None and (obstacle := missing(found, domain, state)) is not None:
                     raise obstacle
                 await api.make_external(domain)
-            return await _followed(api, domain, _NAMESERVER_TASK, api.update_nameservers(domain, hosts))
+            update = api.update_nameservers(domain, hosts)
+            return await _followed(api, domain, _NAMESERVER_TASK, update, credential)
 
         async def look() -> tuple[tuple[str, ...], None]:
             return await _on_record(api, domain), None
@@ -127,7 +132,7 @@ class Ovh:
         except DomainNotInAccount:
             await api.get_domain(domain)
             raise Rejected("OVH does not know that task of the domain; see what it has on record instead") from None
-        return Progress(done=task.status == "done", failed=_failed(task), poll_after_seconds=_POLL_SECONDS)
+        return Progress(done=task.status == "done", failed=_failed(task, credential), poll_after_seconds=_POLL_SECONDS)
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs; the digests (SHA-256) are made of the keys that OVH has."""
@@ -145,7 +150,7 @@ class Ovh:
 
         async def write() -> Pending | None:
             await _refuse_while_under_way(api, domain, _DS_TASK)
-            return await _followed(api, domain, _DS_TASK, api.update_ds(domain, keys))
+            return await _followed(api, domain, _DS_TASK, api.update_ds(domain, keys), credential)
 
         return await settle(frozenset(one.rdata for one in ds), look, write)
 
@@ -189,7 +194,10 @@ async def _credential(api: Api) -> Credential | None:
 
 
 async def _on_record(api: Api, domain: str) -> tuple[str, ...]:
-    return known(one.host for one in await api.nameservers(domain) if not one.to_delete)
+    listed = await api.nameservers(domain)
+    # Until those come that are on their way in, the registry has those that are on their way out.
+    coming = any(not one.is_used and not one.to_delete for one in listed)
+    return known(one.host for one in listed if one.is_used and (coming or not one.to_delete))
 
 
 async def _under_way(api: Api, domain: str, function: str) -> Task | None:
@@ -206,10 +214,10 @@ async def _refuse_while_under_way(api: Api, domain: str, function: str) -> None:
         raise Locked("OVH has such a change of the domain under way; try again when it is done")
 
 
-async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task]) -> Pending | None:
+async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task], credential: str) -> Pending | None:
     """Await an update; where its reply is lost, find its task."""
     try:
-        return _pending(await update)
+        return _pending(await update, credential)
     except OutcomeUnclear:
         try:
             task = await _under_way(api, domain, function)
@@ -217,17 +225,18 @@ async def _followed(api: Api, domain: str, function: str, update: Awaitable[Task
             task = None
         if task is None:
             raise
-        return _pending(task)
+        return _pending(task, credential)
 
 
-def _failed(task: Task) -> RegistrarError | None:
+def _failed(task: Task, credential: str) -> RegistrarError | None:
     if task.status == "error":
-        return Rejected("OVH could not carry the change out; the task's comment at OVH says why")
+        why = quoted(task.comment, credential) or "; the task's comment at OVH says why"
+        return Rejected(f"OVH could not carry the change out{why}")
     return Rejected("the change was cancelled at OVH") if task.status == "cancelled" else None
 
 
-def _pending(task: Task) -> Pending | None:
-    if (failure := _failed(task)) is not None:
+def _pending(task: Task, credential: str) -> Pending | None:
+    if (failure := _failed(task, credential)) is not None:
         raise failure
     return None if task.status == "done" else Pending(str(task.id), _POLL_SECONDS)
 
@@ -236,7 +245,8 @@ async def _ds_on_record(api: Api, domain: str) -> tuple[Ds, ...]:
     if not (await api.get_domain(domain)).dnssec_supported:
         raise NotSupported("OVH does not offer DNSSEC for this domain")
     try:
-        return tuple(sorted(_ds(domain, record) for record in await api.ds_records(domain)))
+        records = [one for one in await api.ds_records(domain) if one.status not in _NOT_PUBLISHED]
+        return tuple(sorted(_ds(domain, record) for record in records))
     except (dns.exception.DNSException, ValueError):
         raise Unavailable("OVH gave an answer that cannot be understood") from None
 

@@ -27,6 +27,7 @@ from adapters.base import (
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
 from adapters.ovh.signature import Key
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -37,11 +38,8 @@ ENDPOINTS = {
 }
 _FORM = "an OVH token is applicationKey:applicationSecret:consumerKey"
 _TRIES = 3
+_RIGHTS = "GET, POST and PUT on /domain/{domain} and /domain/{domain}/*"
 _FAILURES: dict[str, tuple[type[RegistrarError], str]] = {
-    "NOT_GRANTED_CALL": (
-        MissingPermission,
-        "the OVH token was not granted this call; make one with the rights on /domain",
-    ),
     "INVALID_CREDENTIAL": (
         InvalidCredential,
         "OVH does not know the consumer key, it has expired, or it is of another region",
@@ -110,6 +108,8 @@ class Nameserver(msgspec.Struct, frozen=True, rename="camel"):
 
     host: str
     to_delete: bool = False
+    is_used: bool = True
+    """Whether the registry has it."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -118,6 +118,7 @@ class Task(msgspec.Struct, frozen=True):
     id: int
     status: str
     function: str = ""
+    comment: object = None
 
 
 class DsRecord(msgspec.Struct, frozen=True):
@@ -127,6 +128,7 @@ class DsRecord(msgspec.Struct, frozen=True):
     flags: int
     public_key: str = msgspec.field(name="publicKey", default="")
     tag: int = 0
+    status: str = ""
     as_terraform_writes_it: str = msgspec.field(name="publickey", default="")
 
 
@@ -231,12 +233,13 @@ class Api:
     async def _call(self, operation: str, method: str, path: str, body: bytes, read: Callable[[Reply], T]) -> T:
         """Send a signed request; once more, with the clock set anew, where the signature is refused."""
         send = self._http.read if method == "GET" else self._http.write
+        answer = _answer(read, f"{method} {path.partition('?')[0]}", None if method == "GET" else self._key)
         try:
-            return await send(await self._request(operation, method, path, body), _answer(read), self._until)
+            return await send(await self._request(operation, method, path, body), answer, self._until)
         except SignatureRefused:
             self._clock.ahead = None
         try:
-            return await send(await self._request(operation, method, path, body), _answer(read), self._until)
+            return await send(await self._request(operation, method, path, body), answer, self._until)
         except SignatureRefused as failure:
             raise failure.meaning from None
 
@@ -252,14 +255,16 @@ class Api:
     async def _time(self) -> int:
         """GET /auth/time, which needs no signature."""
         request = Request(operation="time", method="GET", url=f"{self._url}/auth/time")
-        return await self._http.read(request, _answer(lambda reply: reply.json(int)), self._until)
+        return await self._http.read(request, _answer(lambda reply: reply.json(int), "GET /auth/time"), self._until)
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(read: Callable[[Reply], T], call: str, changes_with: Key | None = None) -> Callable[[Reply], T]:
+    """Return what understands a reply; `changes_with` is the credential of a call that changes something."""
+
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, call, changes_with)
 
     return interpret
 
@@ -268,9 +273,19 @@ class _Error(msgspec.Struct, frozen=True):
     code: str = msgspec.field(name="errorCode", default="")
     kind: str = msgspec.field(name="class", default="")
     message: str = ""
+    details: object = None
+
+    @property
+    def missing(self) -> str:
+        """The actions that a policy does not allow, by OVH's names for them; empty where none are told."""
+        found = self.details.get("unauthorizedActionsByIAM") if isinstance(self.details, dict) else None
+        names = re.findall(
+            r"\b[a-z][A-Za-z]{1,30}:apiovh:[A-Za-z/]{1,60}(?![\w-])", found if isinstance(found, str) else ""
+        )
+        return ", ".join(names[:5])
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, call: str, changes_with: Key | None) -> RegistrarError:
     try:
         error = msgspec.json.decode(reply.body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -282,12 +297,27 @@ def _failure(reply: Reply) -> RegistrarError:
         return SignatureRefused(kind(detail, error.code))
     if reply.status == 400 and (error.code == "QUERY_TIME_OUT" or error.message == "Query out of time"):
         return SignatureRefused(Unavailable("OVH's clock and ours do not agree", sent=False))
+    if (failure := _by_word(reply.status, error, call)) is not None:
+        return failure
+    kind, detail = _STATUSES.get(reply.status, (Unavailable, "OVH's API is not in order"))
+    if changes_with and kind is Unavailable and 400 <= reply.status < 500 and (error.code or error.kind):
+        kind, detail = _STATUSES[400]
+    if changes_with and kind is Rejected:
+        detail += quoted(error.message, changes_with.text)
+    return kind(detail, str(reply.status))
+
+
+def _by_word(status: int, error: _Error, call: str) -> RegistrarError | None:
+    """Return the failure that OVH's own word for it means; `call` is the right that it took."""
+    if status == 403 and error.code == "NOT_GRANTED_CALL":
+        return MissingPermission(f"the OVH token lacks the right {call}; create one that has {_RIGHTS}", error.code)
+    if status == 403 and error.kind == "Client::Forbidden" and error.missing:
+        return MissingPermission(f"an OVH policy does not allow this account {error.missing}", error.kind)
     for word in (error.code, error.kind):
-        if reply.status in {400, 403, 404} and word in _FAILURES:
+        if status in {400, 403, 404} and word in _FAILURES:
             kind, detail = _FAILURES[word]
             return kind(detail, word)
-    kind, detail = _STATUSES.get(reply.status, (Unavailable, "OVH's API is not in order"))
-    return kind(detail, str(reply.status))
+    return None
 
 
 def _task(reply: Reply) -> Task:

@@ -15,6 +15,11 @@ class Key:
     secret: str = field(repr=False)
     consumer: str = field(repr=False)
 
+    @property
+    def text(self) -> str:
+        """The written form."""
+        return f"{self.application}:{self.secret}:{self.consumer}"
+
     def headers(self, method: str, url: str, body: bytes, timestamp: int) -> dict[str, str]:
         """Return the headers that sign a request; `url` and `body` exactly as sent, `timestamp` by OVH's clock."""
         signed = "+".join((self.secret, self.consumer, method, url, body.decode(), str(timestamp)))

@@ -12,6 +12,7 @@ from pdm_service.api.domains import rrsets
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import actor
 from pdm_service.byo import zonefile
+from pdm_service.byo.bare_change import BareChanges
 from pdm_service.callers import Rates
 from pdm_service.callers.gate import calling
 from pdm_service.registrars import Asked, Registrars
@@ -52,7 +53,7 @@ def handlers(registrars: Registrars, customer_domains: CustomerDomains, rates: R
     return [validate, list_registrars]
 
 
-def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
+def compat_handlers(registrars: Registrars, bare_changes: BareChanges) -> list[HTTPRouteHandler]:
     """Return the compatibility routes."""
 
     @post("/api/v1/registrar/{registrar:str}/validate", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
@@ -63,7 +64,9 @@ def compat_handlers(registrars: Registrars) -> list[HTTPRouteHandler]:
     @post("/api/v1/registrar/{registrar:str}/set-ns", status_code=200, responses=documented(*_TESTED), opt=REGISTRAR)
     async def compat_set_ns(registrar: FromPath[str], data: JSONBody[CompatSetNsRequest]) -> SetNsReply:
         shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
-        asked, changed = await registrars.set_nameservers(registrar, data.domain, data.token, data.nameservers)
+        asked, changed = await bare_changes.set_nameservers(
+            registrar, data.domain, data.token, data.nameservers, data.acknowledge
+        )
         return SetNsReply(
             success=True,
             registrar=asked.registrar,

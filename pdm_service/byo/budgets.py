@@ -5,8 +5,6 @@ see what is served (PROBE), read the registrar's record (READ), write it (WRITE)
 they end by COMMIT, and what runs over is cut off at ANSWER, before the request's own deadline: the next call goes on.
 """
 
-from datetime import timedelta
-
 ANSWER = 13.5
 COMMIT = 12.0
 SURVEY = 6.0
@@ -37,7 +35,7 @@ REGISTRY = 3.0
 OBSERVE_SHARE = 0.6
 """Of a survey: the old zone is asked in what is left."""
 
-SETTLING = timedelta(seconds=60)
-"""A change that was sent, and is not on record, may still come within this time."""
-SETTLING_ASYNC = timedelta(minutes=15)
-"""The same where the registrar carries changes out by itself."""
+SET = 9.0
+"""A change of nameservers alone, from its first question to its answer: existing callers give up after 10."""
+DS_LOOK = 2.5
+"""To find out whether the domain has a DS, of SET."""

@@ -163,7 +163,7 @@ class Flips:
         known = await self._watch.known(held.fqdn, fresh=False)
         if known.report.dnssec == "secure" or known.memory.phase != "live":
             return
-        if await self._changes.open(held.id) is None:
+        if await self._registrar_changes.settled(held, order):
             ds = tuple(ds_of(*key) for key in await self._powerdns.signing_keys(f"{held.fqdn}."))
             await self._registrar_changes.set_ds(held, order, "ds", ds)
 

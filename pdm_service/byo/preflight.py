@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from adapters.base import MAX_NAMESERVERS, MIN_NAMESERVERS, registrable
 from pdm_service import names
+from pdm_service.byo import standing_ds
 from pdm_service.findings import Finding
 from pdm_service.model.observation import Observation, OldZone, ParentView, Registry, ServerView, Unseen, mail_questions
 from pdm_service.model.records import RRset
@@ -233,27 +234,18 @@ def _parent_split(facts: Facts) -> Iterable[Finding]:
 
 
 def _ds(facts: Facts) -> Iterable[Finding]:
-    there = sorted({one for view in facts.answered for one in view.ds or ()})
-    if there and not (facts.ours and set(facts.delegated_to) == set(facts.nameservers)):
-        ttl = max(view.ds_ttl or 0 for view in facts.answered)
-        yield _block(
-            "BYO-DS", f"the parent zone has a DS of {facts.domain} ({', '.join(one.split()[0] for one in there)})",
-            f"remove the DS at the registrar and wait {ttl} s; the platform's is published afterwards",
-        )  # fmt: skip
-    elif any(view.ds is None for view in facts.answered) and facts.flips:
-        yield _block("BYO-DS", "the service could not find out whether the parent zone has a DS", "try again shortly")
+    found = standing_ds.on_record(facts.domain, facts.observation)
+    if found is None:
+        return
+    if found.kind == "there" and not (facts.ours and set(facts.delegated_to) == set(facts.nameservers)):
+        yield _block("BYO-DS", found.seen, f"{found.remedy}; the platform's is published afterwards")
+    elif found.kind == "unknown" and facts.answered and facts.flips:
+        yield _block("BYO-DS", found.seen, found.remedy)
 
 
 def _ds_recent(facts: Facts) -> Iterable[Finding]:
-    if facts.ds_gone_at is None or facts.ds_ttl is None:
-        return
-    until = facts.ds_gone_at + timedelta(seconds=facts.ds_ttl)
-    if until > facts.now:
-        yield _block(
-            "BYO-DS-RECENT",
-            f"the DS was there until recently; resolvers may have it until {until:%Y-%m-%d %H:%M:%S} UTC",
-            f"wait until {until:%H:%M:%S} UTC",
-        )  # fmt: skip
+    if found := standing_ds.in_caches(facts.ds_gone_at, facts.ds_ttl, facts.now):
+        yield _block("BYO-DS-RECENT", found.seen, found.remedy)
 
 
 def _cds(facts: Facts) -> Iterable[Finding]:

@@ -20,6 +20,8 @@ _KEPT_SECONDS = 86400.0
 _RETRY_SECONDS = 300.0
 _MAX_BYTES = 2 * 1024 * 1024
 _REDIRECTS = 3
+_CALLS = 16
+"""Under way at all registries together."""
 
 
 class _Bootstrap(msgspec.Struct):
@@ -43,6 +45,7 @@ class Rdap:
         """Open nothing yet. `base` is a server to ask for every domain, "" to ask none, None for IANA's list."""
         self._base = base
         self._client: httpx.AsyncClient | None = None
+        self._slots = asyncio.Semaphore(_CALLS)
         self._servers: dict[str, str] = {}
         self._read_at = -_KEPT_SECONDS
 
@@ -56,7 +59,7 @@ class Rdap:
         if self._base == "":
             return None
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(within), self._slots:
                 server = self._base or await self._server(domain)
                 body = await self._get(f"{server.rstrip('/')}/domain/{quote(domain)}") if server else None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError):
@@ -80,7 +83,10 @@ class Rdap:
     async def _get(self, url: str) -> bytes | None:
         """Return the body of a reply with status 200; follows a few redirects, never from https to http."""
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=5, headers={"Accept": "application/rdap+json, application/json"})
+            # The pool has no limit of its own: callers that give up while they wait in it would eat it up.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=_CALLS)
+            accept = {"Accept": "application/rdap+json, application/json"}
+            self._client = httpx.AsyncClient(timeout=5, headers=accept, limits=limits)
         for _ in range(_REDIRECTS + 1):
             async with self._client.stream("GET", url) as reply:
                 if not reply.is_redirect:

@@ -39,11 +39,13 @@ def domain(text: str) -> str:
     """
     found = _plain(text)
     if not _is_domain(found):
+        meant = idn.host_in(text)
+        if _is_domain(meant) and not text.isascii():
+            raise InvalidFormat(f"write the domain as DNS has it, in A-labels (RFC 5890): {meant}", meant)
         msg = (
             "a domain name has two or more labels of a-z, 0-9 and '-', 253 characters at most, "
             "and its last label is not all digits"
         )
-        meant = idn.host_in(text)
         raise InvalidFormat(msg, meant if _is_domain(meant) else None)
     return found
 

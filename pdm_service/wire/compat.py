@@ -44,6 +44,8 @@ class CompatSetNsRequest(CompatRequest, kw_only=True):
     domain: str | None = None
     token: str | None = None
     nameservers: list[str] | None = None
+    acknowledge: list[str] = field(default_factory=list)
+    """BYO-DS: change them although the domain has a DS, or may have one."""
 
 
 class CompatReservedReply(Reply, kw_only=True):

@@ -86,6 +86,34 @@ async def test_token_of_an_account(server: Cloudflare, registrar: Any) -> None:
     assert not [seen for seen in server.seen if seen.path.endswith("verify")]
 
 
+async def test_token_of_an_account_in_the_old_form(server: Cloudflare, registrar: Any) -> None:
+    """A token that an account owns need not show it: one that may look, and sees no zone, is not refused by verify."""
+    server.of_account = True
+    with pytest.raises(DomainNotInAccount):
+        await registrar.validate(server.token, "example.co.uk")
+    with pytest.raises(InvalidCredential):
+        await registrar.validate(server.wrong_token, DOMAIN)
+
+
+async def test_zones_of_one_name_in_two_accounts(server: Cloudflare, registrar: Any) -> None:
+    """Of two zones of the domain the one counts whose account has it registered, for DS too; none: it is elsewhere."""
+    server.others = {"anotheraccount": ["x.ns.test", "y.ns.test"]}
+    server.domains[DOMAIN].ds = [DS]
+    assert (await registrar.validate(server.token, DOMAIN)).nameservers == OLD
+    assert len(await registrar.get_ds(server.token, DOMAIN)) == 1
+    server.elsewhere = {DOMAIN}
+    with pytest.raises(DomainNotInAccount):
+        await registrar.validate(server.token, DOMAIN)
+
+
+async def test_permission_that_is_missing_is_named(server: Cloudflare, registrar: Any) -> None:
+    """A permission that Cloudflare names is told."""
+    text = "Actor 'x' requires permission 'com.cloudflare.api.account.zone.read' to list zones"
+    server.fault(lambda s, h, seen: seen.path.endswith("/zones") and reply(error(403, 0, text))(s, h, seen))
+    with pytest.raises(MissingPermission, match=r"lacks the permission com\.cloudflare\.api\.account\.zone\.read$"):
+        await registrar.validate(server.token, DOMAIN)
+
+
 async def test_domain_registered_elsewhere(server: Cloudflare, registrar: Any) -> None:
     """A domain that only has a zone here is not in the account, with a hint where to go."""
     server.elsewhere = {DOMAIN}

@@ -408,6 +408,50 @@ async def test_ds_of_which_a_part_is_set(server: Dynadot, registrar: Any, taken:
 
 
 @both
+async def test_limit_amid_a_change_of_ds(server: Dynadot, registrar: Any) -> None:
+    """One refusal for the rate alone, without a delay, between the removal and the setting is survived."""
+    one, two, _ = server.some_ds
+    await registrar.set_ds(server.token, DOMAIN, [one])
+    after_clear(server, reply(_limit(server)), times=1)
+    assert await registrar.set_ds(server.token, DOMAIN, [two], within=30) is None
+    assert [ds.rdata for ds in await registrar.get_ds(server.token, DOMAIN)] == [two.rdata]
+
+
+@both
+@pytest.mark.parametrize("refusal", ["limit", "refusal"])
+async def test_ds_of_before_are_put_back(server: Dynadot, registrar: Any, refusal: str) -> None:
+    """A DS that is refused once all are removed has those of before put back: nothing was changed then."""
+    one, two, _ = server.some_ds
+    await registrar.set_ds(server.token, DOMAIN, [one])
+    answer = reply(_limit(server) if refusal == "limit" else _refusal(server))
+    after_clear(server, lambda s, h, seen: str(two.key_tag) in seen.target + seen.body.decode() and answer(s, h, seen))
+    with pytest.raises(RateLimited if refusal == "limit" else Rejected):
+        await registrar.set_ds(server.token, DOMAIN, [two], within=30)
+    server.faults.clear()
+    assert [ds.rdata for ds in await registrar.get_ds(server.token, DOMAIN)] == [one.rdata]
+
+
+def after_clear(server: Dynadot, fault: Any, times: int = 10**9) -> None:
+    """Have what comes after the removal of all DS go wrong."""
+    seen_before = len(server.seen)
+    left = [times]
+
+    def behave(played: Dynadot, handler: Any, seen: Seen) -> bool:
+        if not any(_what(one) == "clear" for one in played.seen[seen_before:-1]) or left[0] < 1:
+            return False
+        done = fault(played, handler, seen)
+        left[0] -= done
+        return bool(done)
+
+    server.fault(behave, "write")
+
+
+def _limit(server: Dynadot) -> Answer:
+    """Too many requests, and not for how long."""
+    return Answer(429, b'{"code":429,"message":"x"}') if isinstance(server, Rest) else server.limited(1)
+
+
+@both
 async def test_ds_of_one_key_tag(server: Dynadot, registrar: Any) -> None:
     """Two DS of one key tag, of which Dynadot would keep one, are refused before any request is sent."""
     one, _, _ = server.some_ds

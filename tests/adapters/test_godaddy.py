@@ -11,6 +11,7 @@ from adapters.base import (
     DomainNotInAccount,
     Follows,
     InvalidCredential,
+    KnowsRepeats,
     Locked,
     MissingPermission,
     NotSupported,
@@ -82,6 +83,23 @@ async def test_change_that_is_refused(
     assert type(caught.value) is kind
     assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
     assert len(server.writes) == 1
+
+
+@both
+async def test_words_of_a_refusal(server: GoDaddy, registrar: Registrar) -> None:
+    """Of a refusal that nobody has documented the customer reads GoDaddy's words, and never those with a credential."""
+    for status, text, shown in (
+        (422, "Nameserver change is not allowed for this domain", True),
+        (412, "The domain is odd", True),
+        (422, f"the token {server.token} is odd", False),
+        (422, f"odd {server.token.rpartition(':')[2].upper()}", False),
+    ):
+        server.faults.clear()
+        server.fault(reply(Answer(status, json.dumps({"code": "NEW_RULE", "message": text}).encode())), "write")
+        with pytest.raises(Rejected) as caught:
+            await registrar.set_nameservers(server.token, DOMAIN, NEW)
+        assert (text in caught.value.detail) == shown
+        assert server.token.rpartition(":")[2].lower() not in str(caught.value).lower()
 
 
 @both
@@ -193,6 +211,49 @@ async def test_domain_that_has_left(server: GoDaddy, registrar: Registrar, statu
     server.domains[DOMAIN].facts = {"status": status}
     with pytest.raises(DomainNotInAccount):
         await registrar.validate(server.token, DOMAIN)
+
+
+@both
+@pytest.mark.parametrize("status", ["PENDING_DNS_ACTIVE", "PENDING_DNS_INACTIVE"])
+async def test_domain_with_its_dns_alone(server: GoDaddy, registrar: Registrar, status: str) -> None:
+    """A domain that is registered elsewhere, and only has its DNS at GoDaddy, is not in the account."""
+    server.domains[DOMAIN].facts = {"status": status}
+    for call in (registrar.validate(server.token, DOMAIN), registrar.set_nameservers(server.token, DOMAIN, NEW)):
+        with pytest.raises(DomainNotInAccount, match="registered elsewhere"):
+            await call
+    assert not server.writes
+
+
+@by_token
+@pytest.mark.parametrize(("kind", "scope"), [("read", "domains.domain:read"), ("write", "domains.nameserver:update")])
+async def test_scope_that_is_missing_is_named(server: ByToken, registrar: Registrar, kind: Any, scope: str) -> None:
+    """The scope that a token lacks for the call is told by its name."""
+    server.fault(reply(Answer(403, b'{"name": "INSUFFICIENT_SCOPE", "message": "x", "correlationId": "c"}')), kind)
+    with pytest.raises(MissingPermission, match=f"needs the scope {scope}"):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+@by_token
+async def test_change_that_is_repeated_under_its_key(server: ByToken, registrar: Registrar) -> None:
+    """A change that is sent again under its key is made once; one without a key of its own gets a new one each time."""
+    assert isinstance(registrar, KnowsRepeats)
+    assert registrar.knows_repeats(server.token)
+    key = "0123456789abcdef"
+    first = await registrar.set_nameservers(server.token, DOMAIN, NEW, key=key)
+    assert await registrar.set_nameservers(server.token, DOMAIN, NEW, key=key) == first
+    assert len(server.operations) == 1
+    for _ in range(2):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    assert len({seen.headers["idempotency-key"] for seen in server.writes}) == 3
+
+
+@by_key
+async def test_classic_key_knows_no_repeats(server: ByKey, registrar: Registrar) -> None:
+    """With a classic key nothing tells a repeat from another change."""
+    assert isinstance(registrar, KnowsRepeats)
+    assert not registrar.knows_repeats(server.token)
+    with pytest.raises(InvalidCredential):
+        registrar.knows_repeats("odd")
 
 
 @by_key

@@ -183,6 +183,36 @@ def test_credential_with_optional_parts(text: str, user_name: str, client_ip: st
     assert "'k'" not in repr(key)
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("Invalid request IP: 198.51.100.7", "198.51.100.7"), ("Invalid request IP", None),
+        ("Invalid request IP: 198.51.100.777", None), ("Invalid request IP: 198.51.100.7.9", None),
+    ],
+)  # fmt: skip
+async def test_address_to_put_on_the_list(
+    server: Namecheap, registrar: Registrar, text: str, address: str | None
+) -> None:
+    """The address that Namecheap saw us come from is told: it is the one that has to be on the list."""
+    server.fault(reply(server.error("1011150", text)))
+    with pytest.raises(AddressNotAllowed) as caught:
+        await registrar.validate(server.token, DOMAIN)
+    assert ("add that address to the key's list" in caught.value.detail) == (address is not None)
+    assert (address or "our IPv4 address") in caught.value.detail
+    assert "777" not in caught.value.detail
+
+
+async def test_words_of_a_refusal(server: Namecheap, registrar: Registrar) -> None:
+    """Of a refusal that nobody has documented the customer reads Namecheap's words, and never those with a credential."""
+    server.fault(reply(server.error("3031510", "Nameserver ns1.platform.test is not registered")), "write")
+    with pytest.raises(Rejected, match=r"Nameserver ns1\.platform\.test is not registered"):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+    server.faults.clear()
+    server.fault(reply(server.error("3031510", f"odd key {server.token.split(':')[1].upper()}")), "write")
+    with pytest.raises(Rejected, match="does not document"):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
 async def test_address_that_is_not_on_the_list(server: Namecheap, registrar: Registrar) -> None:
     """Our address missing on the account's list is told apart from a wrong key; the setting is used if the token has none."""
     token = "customer:" + server.token.split(":")[1]

@@ -357,11 +357,59 @@ async def test_task_that_fails(server: Ovh, registrar: Any, status: str) -> None
     """A task may fail after OVH has taken the change."""
     assert isinstance(registrar, Follows)
     change = await registrar.set_nameservers(server.token, DOMAIN, NEW)
-    server.tasks[int(change.operation)] |= {"status": status, "comment": "marked words"}
+    comment = f"Domain {DOMAIN}: ns1.platform.test gives no answer (SOA)"
+    server.tasks[int(change.operation)] |= {"status": status, "comment": comment}
     progress = await registrar.progress(server.token, DOMAIN, change.operation)
     assert not progress.done
     assert isinstance(progress.failed, Rejected)
-    assert "marked" not in str(progress.failed)
+    assert (comment in str(progress.failed)) == (status == "error")
+    for secret in server.token.split(":"):
+        server.tasks[int(change.operation)]["comment"] = f"the key {secret.upper()} is odd"
+        progress = await registrar.progress(server.token, DOMAIN, change.operation)
+        assert secret.lower() not in str(progress.failed).lower()
+
+
+@pytest.mark.parametrize("call", ["GET /domain/example.com", "GET /domain/example.com/nameServer", "POST /domain/example.com/nameServers/update"])  # fmt: skip
+async def test_right_that_is_missing_is_named(server: Ovh, registrar: Registrar, call: str) -> None:
+    """A right that the credential lacks is told by its method and path."""
+    method, _, path = call.partition(" ")
+    refusal = reply(Answer(403, b'{"errorCode":"NOT_GRANTED_CALL","message":"x"}'))
+    server.fault(lambda s, h, seen: (seen.method, seen.path) == (method, f"/1.0{path}") and refusal(s, h, seen))
+    with pytest.raises(MissingPermission, match=f"lacks the right {call};"):
+        await registrar.set_nameservers(server.token, DOMAIN, NEW)
+
+
+async def test_action_that_a_policy_forbids_is_named(server: Ovh, registrar: Registrar) -> None:
+    """Actions that a policy lacks are told by OVH's names; what is no such name is not."""
+    told = {"unauthorizedActionsByIAM": f"domain:apiovh:nameServer/get, {server.token}, domain:apiovh:get"}
+    body = {"class": "Client::Forbidden", "message": "User not granted for this request", "details": told}
+    server.fault(
+        lambda s, h, seen: seen.path.endswith(DOMAIN) and reply(Answer(403, json.dumps(body).encode()))(s, h, seen)
+    )
+    with pytest.raises(MissingPermission) as caught:
+        await registrar.get_nameservers(server.token, DOMAIN)
+    assert "domain:apiovh:nameServer/get, domain:apiovh:get" in caught.value.detail
+    assert not [part for part in server.token.split(":") if part in str(caught.value)]
+
+
+async def test_nameservers_while_some_stay(server: Ovh, registrar: Registrar) -> None:
+    """While one of two is replaced the registry has both of before."""
+    await registrar.set_nameservers(server.token, DOMAIN, (OLD[0], NEW[0]))
+    server.begin()
+    assert await registrar.get_nameservers(server.token, DOMAIN) == OLD
+    with pytest.raises(Locked):
+        await registrar.set_nameservers(server.token, DOMAIN, (OLD[0], NEW[0]))
+    server.settle()
+    assert await registrar.get_nameservers(server.token, DOMAIN) == (OLD[0], NEW[0])
+
+
+@pytest.mark.parametrize(("status", "there"), [("published", True), ("active", True), ("removed", False), ("revoked", False), ("generated", False)])  # fmt: skip
+async def test_ds_by_the_status_of_its_key(server: Ovh, registrar: Any, status: str, there: bool) -> None:
+    """A key that the registry has no DS of, not yet or not any more, is not on record."""
+    one = server.some_ds[0]
+    key = {"algorithm": 13, "flags": 257, "publicKey": one.public_key, "tag": one.key_tag, "status": status}
+    server.domains[DOMAIN].ds = [{"key": key}]
+    assert await registrar.get_ds(server.token, DOMAIN) == ((one,) if there else ())
 
 
 async def test_task_that_is_gone(server: Ovh, registrar: Any) -> None:

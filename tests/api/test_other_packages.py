@@ -72,7 +72,7 @@ def test_validate(service: Service, gandi: Server) -> None:
 def test_set_ns(service: Service, gandi: Server, instant: bool) -> None:
     """The nameservers are set; where Gandi carries it out later, that is said."""
     gandi.instant = instant
-    body = {"domain": DOMAIN, "token": gandi.token, "nameservers": NEW}
+    body = {"domain": DOMAIN, "token": gandi.token, "nameservers": NEW, "acknowledge": ["BYO-DS"]}
     answer = service.client.post("/api/v1/registrar/gandi/set-ns", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["pending"] is not instant

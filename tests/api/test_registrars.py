@@ -55,6 +55,9 @@ def validate(service: Service, **body: object) -> httpx.Response:
 
 
 def compat(service: Service, registrar: str, verb: str, **body: object) -> httpx.Response:
+    """The service has no way into the DNS here, so that whether there is a DS cannot be seen."""
+    if verb == "set-ns":
+        body = {"acknowledge": ["BYO-DS"], **body}
     return service.client.post(f"/api/v1/registrar/{registrar}/{verb}", json=body)
 
 
@@ -159,7 +162,7 @@ def test_registrar_that_hangs(service: Service, registrars: dict[str, Server]) -
     for server in (registrars["ovh"], registrars["godaddy"]):
         server.fault(silent)
     with httpx.Client(base_url=service.client.base_url, timeout=patient(12), trust_env=False) as client:
-        body = {"domain": DOMAIN, "token": registrars["ovh"].token, "nameservers": NEW}
+        body = {"domain": DOMAIN, "token": registrars["ovh"].token, "nameservers": NEW, "acknowledge": ["BYO-DS"]}
         answer = client.post("/api/v1/registrar/ovh/set-ns", json=body)
         assert refused(answer) == (502, "api-unavailable")
     assert (
@@ -185,6 +188,21 @@ def test_set_ns(service: Service, registrars: dict[str, Server], name: str) -> N
         server.settle()
         assert sorted(server.domains[DOMAIN].nameservers) == NEW
         server.read_only = True
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "cloudflare"])
+def test_set_ns_with_no_way_to_see_a_ds(service: Service, registrars: dict[str, Server], name: str) -> None:
+    """Where it cannot be seen whether there is a DS nothing is changed, unless the caller has acknowledged it."""
+    server = registrars[name]
+    body = {"domain": DOMAIN, "token": server.token, "nameservers": NEW}
+    answer = compat(service, name, "set-ns", **body, acknowledge=["BYO-TTL"])
+    assert refused(answer) == (409, "ds-unknown")
+    assert "BYO-DS" in answer.json()["detail"]
+    assert answer.headers["retry-after"]
+    assert not server.writes
+    same = compat(service, name, "set-ns", **{**body, "nameservers": list(OLD)}, acknowledge=[])
+    assert same.status_code == 200
+    assert compat(service, name, "set-ns", **body).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["godaddy", "ovh"])

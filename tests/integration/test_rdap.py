@@ -1,7 +1,9 @@
 """What a registry tells by RDAP, over real HTTP."""
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,7 @@ import pytest
 from pdm_service.byo import rdap
 from pdm_service.byo.rdap import Rdap
 from pdm_service.model.observation import Registry
+from tests.patience import patient
 
 Reply = tuple[int, dict[str, str], bytes]
 FULL = {
@@ -137,3 +140,31 @@ async def test_date_without_sense(server: Server) -> None:
     body = {"status": ["ok"], "events": [{"eventAction": "expiration", "eventDate": "soon"}]}
     server.answer = lambda _: (200, {}, json.dumps(body).encode())
     assert await looked_up(server.url) == Registry(statuses=("ok",))
+
+
+async def test_slots(server: Server) -> None:
+    """Of many callers at once few ask a registry at a time; all are answered, and afterwards others are."""
+    counting = threading.Lock()
+    under_way: list[int] = [0, 0]
+    """Now, and at most."""
+
+    def slowly(_: str) -> Reply:
+        with counting:
+            under_way[0] += 1
+            under_way[1] = max(under_way)
+        time.sleep(0.05)
+        with counting:
+            under_way[0] -= 1
+        return 200, {}, json.dumps(FULL).encode()
+
+    server.answer = slowly
+    one = Rdap(server.url)
+    try:
+        found = await asyncio.gather(*(one.lookup("acme.com", patient(20)) for _ in range(150)))
+        assert None not in found
+        assert under_way[1] <= rdap._CALLS
+        impatient = [asyncio.create_task(one.lookup("acme.com", 0.05 + number / 400)) for number in range(150)]
+        await asyncio.gather(*impatient)
+        assert None not in await asyncio.gather(*(one.lookup("acme.com", patient(5)) for _ in range(8)))
+    finally:
+        await one.close()

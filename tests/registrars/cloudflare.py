@@ -22,9 +22,13 @@ class Cloudflare(Server):
     def __init__(self) -> None:
         super().__init__()
         self.status = "active"
+        self.of_account = False
+        """Whether an account owns the token, though its prefix does not say so."""
         self.zones_allowed = self.registrar_allowed = True
         self.elsewhere: set[str] = set()
         """Domains with a zone here that are registered elsewhere."""
+        self.others: dict[str, list[str]] = {}
+        """Nameservers that zones of the domain in other accounts have: by account."""
         self.similar = 0
         """How many other zones a look for a name finds besides."""
 
@@ -59,10 +63,12 @@ class Cloudflare(Server):
             return self._dnssec(parts[1])
         if parts[:4] == ["accounts", ACCOUNT, "registrar", "registrations"] and len(parts) == 5:
             return self._registration(parts[4])
+        if parts[:1] + parts[2:4] == ["accounts", "registrar", "registrations"] and parts[1] in self.others:
+            return error(404, 1001, "Domain not found")
         raise Wrong(path)
 
     def _verify(self, authorization: str) -> Answer:
-        if authorization != f"Bearer {self.token}" or self.token.startswith("cfat_"):
+        if authorization != f"Bearer {self.token}" or self.of_account or self.token.startswith("cfat_"):
             return error(401, 1000, "Invalid API Token")
         body = {"id": "t", "status": self.status, "not_before": "2026-01-01T00:00:00Z"}
         return ok(body, messages=[{"code": 10000, "message": "This API Token is valid and active", "type": None}])
@@ -75,6 +81,7 @@ class Cloudflare(Server):
         name = seen.query["name"]
         found = [self.zone(f"x{index}-{name}", Domain()) for index in range(self.similar)]
         if name in self.domains:
+            found += [self.zone(name, Domain(hosts), account) for account, hosts in self.others.items()]
             found.append(self.zone(name, self.domains[name]))
         page = int(seen.query.get("page", "1"))
         some = found[(page - 1) * _PER_PAGE : page * _PER_PAGE]
@@ -82,11 +89,11 @@ class Cloudflare(Server):
                 "total_pages": math.ceil(len(found) / _PER_PAGE)}  # fmt: skip
         return ok(some, result_info=info)
 
-    def zone(self, name: str, domain: Domain) -> dict[str, Any]:
+    def zone(self, name: str, domain: Domain, account: str = ACCOUNT) -> dict[str, Any]:
         return {
-            "id": f"zone-{name}", "name": name, "status": "active", "type": "full", "paused": False, "development_mode": 0,
+            "id": f"zone-{name}" if account == ACCOUNT else f"zone-of-{account}", "name": name, "status": "active", "type": "full", "paused": False, "development_mode": 0,
             "name_servers": domain.nameservers, "original_name_servers": None, "original_registrar": "x", "original_dnshost": None,
-            "account": {"id": ACCOUNT, "name": "n"}, "owner": {"id": None, "type": "user", "name": None},
+            "account": {"id": account, "name": "n"}, "owner": {"id": None, "type": "user", "name": None},
             "plan": {"id": "free", "name": "Free"}, "meta": {"step": 2, "custom_certificate_quota": 0}, "permissions": ["#zone:read", "#dns_records:read"],
             "created_on": "2026-01-01T00:00:00Z", "modified_on": "2026-01-01T00:00:00Z", "activated_on": "2026-01-01T00:00:00Z",
         }  # fmt: skip

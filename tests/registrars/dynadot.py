@@ -74,7 +74,17 @@ class Api3(Dynadot):
         return seen.query.get("command") == "set_ns"
 
     def limited(self, delay: int) -> Answer:
-        return self.said("Response", Error="system busy", code="-1")
+        return self.said("Response", Error="Too many requests. Rate limit exceeded.", code="-1")
+
+    def occupied(self) -> Answer:
+        return self.said("SetNsResponse", Error="There is another command processing", code="5")
+
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        bare = {"SetNsResponse": {"Status": "error", "Error": words}}
+        codes = [
+            self.said(root, code=code, Error=words) for root in ("SetNsResponse", "Response") for code in ("-1", 7)
+        ]
+        return [*codes, Answer(200, json.dumps(bare).encode())]
 
     def said(self, root: str, *, code: object = 0, **members: Any) -> Answer:
         status = {} if root == "Response" else {"Status": "error" if "Error" in members else "success"}
@@ -202,6 +212,14 @@ class Rest(Dynadot):
         return getattr(self, f"{seen.method.lower()}_{match[2] or 'domain'}")(
             match[1], domain, json.loads(seen.body) if seen.body else None
         )
+
+    def occupied(self) -> Answer:
+        text = "You have reached the maximum allowed requests within the concurrent limit of your account."
+        return _json(500, "Odd", error=text)
+
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        return [_json(code, "Odd", error=words, status=status)
+                for code in (400, 403, 404, 405, 410) for status in (200, code)]  # fmt: skip
 
     @staticmethod
     def unsigned(seen: Seen) -> bool:

@@ -28,6 +28,21 @@ class GoDaddy(Server):
     def limited(self, delay: int) -> Answer:
         return _json(429, {"code": "TOO_MANY_REQUESTS", "message": "Too many requests", "retryAfterSec": delay})
 
+    def occupied(self) -> Answer:
+        return _json(422, {"code": "INVALID_BODY", "message": "Resource is being used in another request"})
+
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        more = {"correlationId": "c", "message": words, "details": []}
+        names = [
+            (404, "NO_SUCH_THING"),
+            (404, "RESOURCE_NOT_FOUND"),
+            (405, "ODD"),
+            (412, "Some Name"),
+            (422, "NEW_RULE"),
+        ]
+        found = [_json(status, {member: name, **more}) for status, name in names for member in ("code", "name")]
+        return [*found, _json(410, more)]
+
     def answer(self, seen: Seen) -> Answer:
         if seen.query or seen.headers.get("accept") != "application/json":
             raise Wrong(f"{seen.target} {seen.headers.get('accept')}")
@@ -62,7 +77,8 @@ class ByToken(GoDaddy):
     def __init__(self) -> None:
         super().__init__()
         self.operations: dict[str, dict[str, Any]] = {}
-        self.keys: list[str] = []
+        self.keys: dict[str, tuple[str, list[str], str]] = {}
+        """Of each key what it was sent with, and the operation: a repeat is told of the same one."""
 
     def authorization(self) -> str:
         return f"Bearer {self.token}"
@@ -86,23 +102,29 @@ class ByToken(GoDaddy):
 
     def _put(self, name: str, domain: Domain, seen: Seen) -> Answer:
         key = seen.headers.get("idempotency-key", "")
-        if not 16 <= len(key) <= 64 or key in self.keys:
-            raise Wrong(f"idempotency key {key}")
-        self.keys.append(key)
         hosts = self.hosts(seen, json.loads(seen.body))
+        if not 16 <= len(key) <= 64 or self.keys.get(key, (seen.target, hosts))[:2] != (seen.target, hosts):
+            raise Wrong(f"idempotency key {key}")
+        if key in self.keys:
+            return _json(202, self.operations[self.keys[key][2]], {"Retry-After": "5"})
         identity = uuid.uuid4().hex
         where = f"{self.url}/v3/domains/operations/{identity}"
         self.operations[identity] = {
             "operationId": identity, "type": "DOMAIN_NAME_SERVER_UPDATE", "domain": name, "status": "CONFIRMED",
             "links": [{"rel": "self", "href": where}], "_hosts": hosts,
         }  # fmt: skip
+        self.keys[key] = seen.target, hosts, identity
         if self.instant:
             self.settle()
         return _json(202, self.operations[identity], {"Location": where, "Retry-After": "5"})
 
+    def begin(self) -> None:
+        for operation in self.operations.values():
+            operation["status"] = "EXECUTING"
+
     def settle(self) -> None:
         for operation in self.operations.values():
-            if operation["status"] == "CONFIRMED":
+            if operation["status"] in {"CONFIRMED", "EXECUTING"}:
                 operation["status"] = "COMPLETED"
                 self.domains[operation["domain"]].nameservers = list(operation["_hosts"])
 

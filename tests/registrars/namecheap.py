@@ -40,6 +40,9 @@ class Namecheap(Server):
     def limited(self, delay: int) -> Answer:
         return Answer(405, b"")
 
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        return [self.error(number, words) for number in ("3031510", "9999999", "odd")] + [self.error()]
+
     def answer(self, seen: Seen) -> Answer:
         if (seen.method, seen.target) != ("POST", "/xml.response"):
             raise Wrong(f"{seen.method} {seen.target}")

@@ -48,6 +48,15 @@ class Ovh(Server):
     def is_change(self, seen: Seen) -> bool:
         return seen.path.endswith("/nameServers/update")
 
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        classes = [
+            (400, "Client::Odd"),
+            (404, "Client::Odd"),
+            (405, "Client::MethodNotAllowed"),
+            (423, "Client::Locked"),
+        ]
+        return [_error(status, **{"class": kind, "message": words}) for status, kind in classes]
+
     def answer(self, seen: Seen) -> Answer:
         if not seen.path.startswith("/1.0/"):
             raise Wrong(seen.path)
@@ -110,14 +119,14 @@ class Ovh(Server):
             }
             return _json({"domain": name, "offer": "gold", **facts, **domain.facts})
         if rest == "/nameServer":
-            return _json([100 + index for index in range(len(domain.nameservers))])
+            return _json([100 + index for index in range(len(self._listed(name, domain)))])
         if re.fullmatch(r"/nameServer/\d+", rest):
-            return self._nameserver(domain, int(leaf))
+            return self._nameserver(name, domain, int(leaf))
         if rest == "/dsRecord":
             return _json([200 + index for index in range(len(domain.ds))])
         if re.fullmatch(r"/dsRecord/\d+", rest):
             record = domain.ds[int(leaf) - 200]["key"]
-            return _json({"id": int(leaf), "status": "validated", **record})
+            return _json({"id": int(leaf), "status": "published", **record})
         if rest == "/task":
             if set(seen.query) != {"function", "status"}:
                 raise Wrong(f"query {seen.query}")
@@ -137,14 +146,22 @@ class Ovh(Server):
             )
         raise Wrong(rest)
 
-    def _nameserver(self, domain: Domain, identity: int) -> Answer:
-        host = domain.nameservers[identity - 100]
+    def _listed(self, name: str, domain: Domain) -> list[str]:
+        """All that are listed: while OVH carries a change out, those that it is about as well."""
+        doing = [one for one in self.tasks.values() if (one["_domain"], one["status"]) == (name, "doing")]
+        wanted = [host for one in doing if one["function"] == "DomainDnsUpdate" for host in one["_wanted"]]
+        return domain.nameservers + [host for host in wanted if host not in domain.nameservers]
+
+    def _nameserver(self, name: str, domain: Domain, identity: int) -> Answer:
+        listed = self._listed(name, domain)
+        host = listed[identity - 100]
         if host in self.vanishing:
             self.vanishing.discard(host)
             domain.nameservers.remove(host)
             return _error(404, **{"class": "Client::NotFound", "message": "The requested object does not exist"})
-        going = host.startswith("going.")
-        return _json({"id": identity, "host": host, "ip": None, "isUsed": True, "toDelete": going})
+        used = host in domain.nameservers
+        going = host.startswith("going.") or (used and len(listed) > len(domain.nameservers))
+        return _json({"id": identity, "host": host, "ip": None, "isUsed": used, "toDelete": going})
 
     def _tell(self, name: str, domain: Domain, rest: str, seen: Seen, body: Any) -> Answer:
         if (seen.method, rest) == ("PUT", ""):
@@ -183,6 +200,10 @@ class Ovh(Server):
         if self.instant:
             self.settle()
         return _json(self.tasks[identity])
+
+    def begin(self) -> None:
+        for task in self.tasks.values():
+            task["status"] = "doing"
 
     def settle(self) -> None:
         for task in self.tasks.values():

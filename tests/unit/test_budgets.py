@@ -4,13 +4,15 @@ import itertools
 
 import pytest
 
+from adapters.all import defaults, registrars
+from adapters.http import Http
 from pdm_service import client, deadline
 from pdm_service.allocator import budgets as verbs
 from pdm_service.api import edge
 from pdm_service.byo import budgets
 from pdm_service.delegations import budgets as observing
 from pdm_service.publisher import budgets as publishing
-from pdm_service.registrars import _LOOK_SECONDS, _VALIDATE_SECONDS, SET_SECONDS
+from pdm_service.registrars import _VALIDATE_SECONDS
 from pdm_service.store import watches
 from pdm_service.store.database import DEADLINE_SECONDS, LEAST_SECONDS
 
@@ -37,12 +39,14 @@ IN_ORDER = {
         budgets.COMMIT, budgets.ANSWER, ANSWER,
     ),
     "a change at the registrar is looked for by the next call only when nobody waits for it any more": (
-        CLIENTS_GIVE_UP, budgets.SETTLING.total_seconds(), budgets.SETTLING_ASYNC.total_seconds(),
+        CLIENTS_GIVE_UP, min(one.about.settles_within for one in registrars(Http, {}, defaults()).values()),
     ),
     "a registrar's least is no more than its most": (0, READ_LEAST, READ_MOST),
     "and so of a change": (0, WRITE_LEAST, WRITE_MOST),
     "a survey leaves the old zone a part of its time": (0, SURVEY_REST, budgets.SURVEY),
-    "who sets nameservers alone looks at them first": (_LOOK_SECONDS, SET_SECONDS, ANSWER),
+    "who sets nameservers alone looks at them first": (
+        budgets.LOOK + budgets.DS_LOOK, budgets.SET, ANSWER,
+    ),
     "an outcome is asked for more than once while it is waited for": (publishing.ASK_AGAIN, budgets.PUBLISH),
     "an observation in the background, and the statement that records it, end before its lease does": (
         observing.ROUND + DEADLINE_SECONDS, watches._LEASE.total_seconds(),

@@ -45,6 +45,9 @@ class PlayedGandi(Server):
     def limited(self, delay: int) -> Answer:
         return _failure(429, "Too Many Requests")
 
+    def refusals(self, words: str = "Some words") -> list[Answer]:
+        return [_failure(status, "Odd", words) for status in (404, 405, 410, 412, 422)]
+
     def answer(self, seen: Seen) -> Answer:
         scheme, _, token = seen.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not token:
@@ -133,5 +136,5 @@ def _json(status: int, body: object) -> Answer:
     return Answer(status, json.dumps(body).encode())
 
 
-def _failure(status: int, cause: str) -> Answer:
-    return _json(status, {"code": status, "message": "in Gandi's words", "object": f"HTTP{cause}", "cause": cause})
+def _failure(status: int, cause: str, words: str = "in Gandi's words") -> Answer:
+    return _json(status, {"code": status, "message": words, "object": f"HTTP{cause}", "cause": cause})

@@ -53,6 +53,7 @@ class Gandi:
         reads_ds=True,
         sets_ds=True,
         asynchronous=True,
+        settles_within=3600,
         propagation="minutes at Gandi; resolvers may keep the old nameservers for up to 48 hours",
         notes=(f'The token needs the permission "{PERMISSION}".',),
     )

@@ -28,6 +28,7 @@ from adapters.base import (
     Unavailable,
 )
 from adapters.http import Http, Reply, Request, rate_limited, unexpected
+from adapters.quoted import quoted
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class Api:
     def __init__(self, http: Http, url: str, token: Token, until: float) -> None:
         self._http = http
         self._url = f"{url}/domain/domains"
+        self._token = token
         self._headers = {"authorization": f"Bearer {token.text}", "accept": "application/json"}
         self._until = until
 
@@ -145,31 +147,43 @@ class Api:
             headers={**self._headers, "content-type": "application/json"},
             content=None if body is None else msgspec.json.encode(body),
         )
-        await self._http.write(request, _answer(lambda reply: reply.json(_Taken)), self._until)
+        await self._http.write(request, _answer(lambda reply: reply.json(_Taken), refused=self._refused), self._until)
+
+    def _refused(self, reply: Reply) -> RegistrarError:
+        words = quoted(_words(reply), self._token.text) or ", for a reason that it does not document"
+        return Rejected(f"Gandi refuses the change{words}", str(reply.status))
 
 
-def _answer(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
+def _answer(
+    read: Callable[[Reply], T], refused: Callable[[Reply], RegistrarError] = unexpected
+) -> Callable[[Reply], T]:
+    """Return what understands a reply; `refused` is what a refusal means that no document has."""
+
     def interpret(reply: Reply) -> T:
         if reply.ok:
             return read(reply)
-        raise _failure(reply)
+        raise _failure(reply, refused)
 
     return interpret
 
 
-def _failure(reply: Reply) -> RegistrarError:
+def _failure(reply: Reply, refused: Callable[[Reply], RegistrarError]) -> RegistrarError:
     if reply.status == 429:
         return rate_limited(reply)
-    if reply.status not in _STATUSES or not _is_gandis(reply):
+    if reply.status >= 500 or _words(reply) is None:
         return unexpected(reply)
+    if reply.status not in _STATUSES:
+        return refused(reply)
     kind, detail = _STATUSES[reply.status]
     return kind(detail, str(reply.status))
 
 
-def _is_gandis(reply: Reply) -> bool:
-    """Return whether a failure has Gandi's form: an edge before it has pages of its own."""
+def _words(reply: Reply) -> str | None:
+    """Return what Gandi says in a failure of its form, None for another one: an edge before it has its own pages."""
     try:
         found = msgspec.json.decode(reply.body, type=_Failure)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return (found.code == reply.status and isinstance(found.message, str)) or isinstance(found.errors, list)
+        return None
+    if found.code == reply.status and isinstance(found.message, str):
+        return found.message
+    return "" if isinstance(found.errors, list) else None
