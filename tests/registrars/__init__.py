@@ -12,6 +12,9 @@ CASES: dict[str, str] = dict(
 )
 """Each registrar, and each generation of its API, with the class that plays it: where the conformance suite has them from."""
 
+SETTERS = tuple(case for case in CASES if case != "cloudflare")
+DS_SETTERS = ("dynadot-api3", "dynadot-rest", "ovh")
+
 
 def play(case: str) -> Server:
     """A running server for a case."""

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from adapters.all import defaults, registrars
+from adapters.all import registrars
 from adapters.http import Http
 from pdm_service import client, deadline
 from pdm_service.allocator import budgets as verbs
@@ -39,7 +39,7 @@ IN_ORDER = {
         budgets.COMMIT, budgets.ANSWER, ANSWER,
     ),
     "a change at the registrar is looked for by the next call only when nobody waits for it any more": (
-        CLIENTS_GIVE_UP, min(one.about.settles_within for one in registrars(Http, {}, defaults()).values()),
+        CLIENTS_GIVE_UP, min(one.about.settles_within for one in registrars(Http, {}, {}).values()),
     ),
     "a registrar's least is no more than its most": (0, READ_LEAST, READ_MOST),
     "and so of a change": (0, WRITE_LEAST, WRITE_MOST),
