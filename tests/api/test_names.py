@@ -8,12 +8,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from adapters.conformance.played import OLD, Domain, Server
 from pdm_service import errors
 from pdm_service.client import Client
 from pdm_service.dev.servers import Postgres, PowerDNS
 from tests.api.conftest import new_shared_service
 from tests.registrars import play
-from tests.registrars.server import OLD, Domain, Server
 from tests.service import ADDRESS, Service
 
 WRITTEN = {

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.conformance.played import Server
 from tests import faulty, flood
 from tests.byo.conftest import Byo, Registry
 from tests.eventually import eventually
 from tests.faulty import Faulty
-from tests.registrars.server import Server
 from tests.service import Service
 from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD_NAMES, Tree, rr
 
