@@ -335,6 +335,21 @@ class KnowsRepeats(Protocol):
         ...
 
 
+@runtime_checkable
+class SetsGlue(Protocol):
+    """A registrar that takes the addresses of nameservers, for the parent zone: glue (RFC 9499 section 7)."""
+
+    async def set_glue(
+        self, credential: str, domain: str, host: str, addresses: Sequence[str], *, within: float = SECONDS
+    ) -> Pending | None:
+        """Have a nameserver on record with exactly these addresses, whether it was there or not; raises RegistrarError.
+
+        None once it is. The nameservers of the domain stay as they are. Raises NotSupported for addresses that the
+        registrar does not take by its API.
+        """
+        ...
+
+
 # --- names ------------------------------------------------------------------------------------------
 
 

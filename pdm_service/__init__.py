@@ -10,7 +10,7 @@ The house, from the roof down; a room knows the rooms below it, and siblings don
     allocator               THE VERBS; `Allocator` is the one door to them
     byo | pools             a customer's domain moves here and back | the pool domains
     publisher | delegations DNS is made equal to the store | delegations are observed from the root down
-    store | registrars | settings   all SQL | others' registrars, for callers | the environment
+    store | registrars | glue | settings   all SQL | others' registrars | addresses of nameservers | the environment
     powerdns | dns_client | callers | names   clients of servers | who calls | which names there can be
     model                   values and rules, pure
     errors | wire           what callers meet

@@ -9,7 +9,7 @@ from adapters.all import entries, others
 from adapters.all import registrars as all_registrars
 from adapters.base import Registrar
 from adapters.http import Http
-from pdm_service import callers, tls
+from pdm_service import callers, glue, tls
 from pdm_service.allocator import Allocator
 from pdm_service.allocator.customer_domains import CustomerDomains
 from pdm_service.allocator.declared import Declared
@@ -277,6 +277,7 @@ def pools(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside
         credential=settings.pool_registrar_token,
         domains=settings.pool_domains,
         nameservers=settings.nameservers,
+        platform=glue.platform(_platform(settings), allow_private=settings.dns_allow_private),
         asked=published.nameservers,
         powerdns=beyond.powerdns,
         registrations=stored.registrations,
@@ -354,7 +355,8 @@ def byo(settings: Settings, stored: Store, beyond: Outside, published: Publishin
         acme_issuers=settings.acme_issuers,
         enabled=observed.enabled,
     )
-    changes = RegistrarChanges(stored.changes, observed.watch, beyond.registrars)
+    hosts = glue.platform(_platform(settings), allow_private=settings.dns_allow_private)
+    changes = RegistrarChanges(stored.changes, observed.watch, beyond.registrars, hosts)
     flips = Flips(
         outcomes=published.outcomes,
         claims=stored.claims,
@@ -376,7 +378,7 @@ def byo(settings: Settings, stored: Store, beyond: Outside, published: Publishin
         prober=observed.prober,
         nameservers=settings.nameservers,
     )
-    bare_changes = BareChanges(beyond.registrars, observed.watch)
+    bare_changes = BareChanges(beyond.registrars, observed.watch, hosts)
     return Byo(rdap=rdap, surveyor=surveyor, flips=flips, rollbacks=rollbacks, bare_changes=bare_changes)
 
 

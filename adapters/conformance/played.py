@@ -94,6 +94,8 @@ class Server:
 
     def __init__(self) -> None:
         self.domains = {"example.com": Domain(), "other.org": Domain(["a.other.test", "b.other.test"])}
+        self.glue: dict[str, list[str]] = {}
+        """The addresses of nameservers, where the provider has them."""
         self.seen: list[Seen] = []
         self.wrong: list[str] = []
         self.read_only = False

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import pytest_asyncio
 
-from adapters.base import Follows, ReadsDs, Registrar, SetsDs
+from adapters.base import Follows, ReadsDs, Registrar, SetsDs, SetsGlue
 from adapters.conformance.played import Server
 from adapters.http import Http
 
@@ -20,6 +20,7 @@ _ABILITIES: dict[str, Callable[[Server, Registrar], bool]] = {
     "sets no nameservers": lambda _, adapter: not adapter.about.sets_nameservers,
     "reads DS": lambda _, adapter: isinstance(adapter, ReadsDs),
     "sets DS": lambda _, adapter: isinstance(adapter, SetsDs),
+    "sets glue": lambda _, adapter: isinstance(adapter, SetsGlue),
     "may be busy": lambda played, adapter: adapter.about.sets_nameservers and type(played).occupied != Server.occupied,
     "tells progress": lambda played, adapter: isinstance(adapter, Follows) and played.asynchronous,
 }

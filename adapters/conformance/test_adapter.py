@@ -1,6 +1,7 @@
 """What adapters/base.py promises, for each adapter, against its registrar as it is played."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -15,6 +16,7 @@ from adapters.base import (
     InvalidCredential,
     Locked,
     ManagedByRegistrar,
+    NotSupported,
     OutcomeUnclear,
     Pending,
     RateLimited,
@@ -23,6 +25,7 @@ from adapters.base import (
     RegistrarError,
     Rejected,
     SetsDs,
+    SetsGlue,
     Unavailable,
 )
 from adapters.conformance.patience import patient
@@ -39,6 +42,7 @@ followed = pytest.mark.ability("tells progress")
 busy = pytest.mark.ability("may be busy")
 ds_readers = pytest.mark.ability("reads DS")
 ds_setters = pytest.mark.ability("sets DS")
+glue_setters = pytest.mark.ability("sets glue")
 
 
 async def in_time(call: Awaitable[Any], seconds: float) -> Any:
@@ -462,3 +466,36 @@ async def test_ds_is_set(server: Server, registrar: Registrar) -> None:
         before = len(server.writes)
         await registrar.set_ds(server.token, DOMAIN, wanted)
         assert len(server.writes) == before, "nothing differed"
+
+
+@glue_setters
+async def test_glue(server: Server, registrar: Registrar) -> None:
+    """The addresses of a nameserver inside the domain are set, changed and left as they are; the rest stays."""
+    assert isinstance(registrar, SetsGlue)
+    server.instant = True
+    host, before = "ns1.example.com", list(server.domains["example.com"].nameservers)
+    for addresses in (["192.0.2.1"], ["192.0.2.2"], ["192.0.2.2"]):
+        assert await registrar.set_glue(server.token, "example.com", host, addresses) is None
+        assert server.glue[host] == addresses
+    assert list(server.domains["example.com"].nameservers) == before
+    host, both = "ns2.example.com", ["192.0.2.3", "2001:db8::3"]
+    try:
+        await registrar.set_glue(server.token, "example.com", host, both)
+    except NotSupported as failure:
+        told = failure.detail
+    else:
+        told = host
+    assert host in told
+    assert server.glue.get(host, both) == both
+
+
+@glue_setters
+async def test_glue_whose_reply_is_lost(server: Server, registrar: Registrar) -> None:
+    """The same may be sent again: in the end the addresses are there."""
+    assert isinstance(registrar, SetsGlue)
+    server.instant = True
+    server.fault(lose_reply, "write", 1)
+    with contextlib.suppress(Unavailable, OutcomeUnclear):
+        await registrar.set_glue(server.token, "example.com", "ns1.example.com", ["192.0.2.1"])
+    assert await registrar.set_glue(server.token, "example.com", "ns1.example.com", ["192.0.2.1"]) is None
+    assert server.glue["ns1.example.com"] == ["192.0.2.1"]

@@ -33,6 +33,7 @@ from adapters.base import (
     Registrar,
     RegistrarError,
     SetsDs,
+    SetsGlue,
     Unavailable,
     Validation,
     wanted,
@@ -61,6 +62,18 @@ class Api(Protocol):
 
     async def set_nameservers(self, domain: str, hosts: tuple[str, ...]) -> bool:
         """Send the set; False where it was taken, but may not be made yet."""
+        ...
+
+    async def hosts(self) -> dict[str, str]:
+        """Return the nameservers that the account knows, and what each is called in `set_addresses`."""
+        ...
+
+    async def register_host(self, host: str, address: str) -> None:
+        """Register a nameserver inside a domain of the account, with one address."""
+        ...
+
+    async def set_addresses(self, called: str, addresses: Sequence[str]) -> None:
+        """Replace a nameserver's addresses."""
         ...
 
     async def get_ds(self, domain: str) -> tuple[Ds, ...]:
@@ -135,6 +148,23 @@ class Dynadot:
 
         async with self._turn(credential, within) as api:
             return await set_nameservers(hosts, look, write)
+
+    async def set_glue(
+        self, credential: str, domain: str, host: str, addresses: Sequence[str], *, within: float = SECONDS
+    ) -> None:
+        """See SetsGlue; Dynadot tells no addresses, so that they are set again where the host is known."""
+        async with self._turn(credential, within) as api:
+            try:
+                if host not in (there := await api.hosts()):
+                    await api.register_host(host, addresses[0])
+                    if not addresses[1:]:
+                        return
+                    there = await api.hosts()
+                # Not listed after all: Dynadot says so of the empty id.
+                await api.set_addresses(there.get(host, ""), addresses)
+            except OutcomeUnclear:
+                # The domain has not been touched, and the same may be sent again.
+                raise Unavailable("Dynadot did not answer; the nameservers were not changed") from None
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs."""
@@ -238,3 +268,4 @@ def _key(text: str) -> Key:
 
 _: type[Registrar] = Dynadot
 __: type[SetsDs] = Dynadot
+___: type[SetsGlue] = Dynadot

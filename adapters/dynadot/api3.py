@@ -10,7 +10,7 @@ https://www.dynadot.com/domain/api3.html
 5. The reply of get_dnssec is not documented as JSON: any list of DS under a name that says so is taken.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -43,6 +43,19 @@ class Api3:
             await self._make_known(host)
         numbered = {f"ns{number}": host for number, host in enumerate(hosts)}
         return await self._write("set_ns", {"domain": domain, **numbered}, lambda _: True)
+
+    async def hosts(self) -> dict[str, str]:
+        """Ask server_list; they are called by their id."""
+        return await self._read("server_list", {}, _hosts)
+
+    async def register_host(self, host: str, address: str) -> None:
+        """Send register_ns."""
+        await self._write("register_ns", {"host": host, "ip": address}, lambda _: None)
+
+    async def set_addresses(self, called: str, addresses: Sequence[str]) -> None:
+        """Send set_ns_ip, which takes ten."""
+        numbered = {f"ip{number}": address for number, address in enumerate(addresses)}
+        await self._write("set_ns_ip", {"server_id": called, **numbered}, lambda _: None)
 
     async def get_ds(self, domain: str) -> tuple[Ds, ...]:
         """Ask get_dnssec."""
@@ -110,6 +123,10 @@ def _answer(
 def _state(found: Fields) -> State:
     info = words.plain(found.get("DomainInfo"))
     return state_of(info, info.get("nameserversettings"))
+
+
+def _hosts(found: Fields) -> dict[str, str]:
+    return words.hosts_of(found.get("ServerList"))
 
 
 def _ds(found: Fields) -> tuple[Ds, ...]:

@@ -10,7 +10,7 @@ https://www.dynadot.com/domain/api-document
 5. Nameservers are read as texts or as objects with a name; on Dynadot's own DNS there is no list of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -75,6 +75,20 @@ class Rest:
         """PUT /domains/{domain}/nameservers; False where it was taken, but may not be made yet."""
         body = msgspec.json.encode({"nameserver_list": hosts})
         return await self._write("set-nameservers", "PUT", f"/domains/{domain}/nameservers", body, _is_made)
+
+    async def hosts(self) -> dict[str, str]:
+        """GET /nameservers; they are called by their name."""
+        return await self._read("hosts", "/nameservers", _hosts)
+
+    async def register_host(self, host: str, address: str) -> None:
+        """POST /nameservers/register."""
+        body = msgspec.json.encode({"nameserver": {"server_name": host, "ip": address}})
+        await self._write("register-host", "POST", "/nameservers/register", body, lambda *_: None)
+
+    async def set_addresses(self, called: str, addresses: Sequence[str]) -> None:
+        """PUT /nameservers/{nameserver}/set_ip."""
+        body = msgspec.json.encode({"ip_list": list(addresses)})
+        await self._write("set-addresses", "PUT", f"/nameservers/{called}/set_ip", body, lambda *_: None)
 
     async def get_ds(self, domain: str) -> tuple[Ds, ...]:
         """GET /domains/{domain}/dnssec."""
@@ -157,6 +171,10 @@ def _info(_: Reply, body: _Envelope) -> dict[str, object]:
 
 def _is_made(reply: Reply, body: _Envelope) -> bool:
     return reply.status != 202 and str(body.code) != "202"
+
+
+def _hosts(_: Reply, body: _Envelope) -> dict[str, str]:
+    return {name: name for name in words.hosts_of(words.plain(body.data).get("nameserverlist"))}
 
 
 def _ds(_: Reply, body: _Envelope) -> tuple[Ds, ...]:

@@ -92,6 +92,17 @@ def plain(fields: object) -> dict[str, object]:
     return {name.lower().replace("_", ""): value for name, value in fields.items()}
 
 
+def hosts_of(content: object) -> dict[str, str]:
+    """Return the ids of the nameservers in a list, by name; raises Unavailable where there is no list."""
+    if content is None or content == "":
+        return {}
+    if not isinstance(content, list):
+        raise misunderstood()
+    found = [plain({"servername": one} if isinstance(one, str) else one) for one in content]
+    named = [(str(one.get("servername", one.get("name", ""))), str(one.get("serverid", ""))) for one in found]
+    return {name.strip().rstrip(".").lower(): number for name, number in named if name.strip()}
+
+
 def ds_of(content: object) -> tuple[Ds, ...]:
     """Return the DS in a reply; raises Unavailable where it holds no list of them, which does not mean none."""
     try:

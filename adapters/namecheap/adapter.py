@@ -17,13 +17,15 @@ from adapters.base import (
     DomainNotInAccount,
     Locked,
     MissingPermission,
+    NotSupported,
     Registrar,
     RegistrarError,
+    SetsGlue,
     Validation,
     known,
     wanted,
 )
-from adapters.change import set_nameservers
+from adapters.change import set_nameservers, settle
 from adapters.http import Http, deadline
 from adapters.namecheap.api import BASE_URL, Api, Domain, Key
 
@@ -83,6 +85,26 @@ class Namecheap:
 
         return await set_nameservers(hosts, look, lambda: api.set_custom(domain, hosts))
 
+    async def set_glue(
+        self, credential: str, domain: str, host: str, addresses: Sequence[str], *, within: float = SECONDS
+    ) -> None:
+        """See SetsGlue; Namecheap takes one IPv4 address."""
+        if len(addresses) != 1 or ":" in addresses[0]:
+            raise NotSupported(
+                f"Namecheap's API takes one IPv4 address of a nameserver; register {host} with {', '.join(addresses)}"
+                " on the domain's page there (Advanced DNS, Personal DNS Server)"
+            )
+        address: str | None = addresses[0]
+        api = self._api(credential, within)
+        before: str | None = None
+
+        async def look() -> str | None:
+            nonlocal before
+            before = await api.host_address(domain, host)
+            return before
+
+        await settle(address, look, lambda: api.set_host(domain, host, addresses[0], before))
+
     def _api(self, credential: str, within: float) -> Api:
         return Api(self._http, self._url, Key.parse(credential), self._client_ip, deadline(within))
 
@@ -102,3 +124,4 @@ def _obstacle(domain: Domain) -> RegistrarError | None:
 
 
 _: type[Registrar] = Namecheap
+__: type[SetsGlue] = Namecheap

@@ -132,14 +132,31 @@ class Api:
 
         https://www.namecheap.com/support/api/methods/domains-dns/set-custom/
         """
-        suffix = public_suffix(domain)
-        parameters = {
-            "SLD": domain.removesuffix(f".{suffix}"),
-            "TLD": suffix,
-            "Nameservers": ",".join(nameservers),
-        }
+        parameters = {**_split(domain), "Nameservers": ",".join(nameservers)}
         request = self._request("namecheap.domains.dns.setCustom", parameters)
         await self._http.write(request, _answer(_updated, self._key.text, changes=True), self._until)
+
+    async def host_address(self, domain: str, host: str) -> str | None:
+        """Ask namecheap.domains.ns.getInfo; None where there is no such nameserver.
+
+        https://www.namecheap.com/support/api/methods/domains-ns/getinfo/
+        """
+        request = self._request("namecheap.domains.ns.getInfo", {**_split(domain), "Nameserver": host})
+        try:
+            return await self._http.read(request, _answer(_host_address, self._key.text, changes=True), self._until)
+        except Rejected:
+            return None  # it has no number of its own for that; if it means something else, `set_host` meets it
+
+    async def set_host(self, domain: str, host: str, address: str, before: str | None) -> None:
+        """Send namecheap.domains.ns.create, or ns.update where there is an address before.
+
+        https://www.namecheap.com/support/api/methods/domains-ns/create/
+        """
+        command = "namecheap.domains.ns.create" if before is None else "namecheap.domains.ns.update"
+        old = {} if before is None else {"OldIP": before}
+        parameters = {**_split(domain), "Nameserver": host, **old, "IP": address}
+        request = self._request(command, parameters)
+        await self._http.write(request, _answer(_succeeded, self._key.text, changes=True), self._until)
 
     def _request(self, command: str, parameters: Mapping[str, str]) -> Request:
         form = {
@@ -207,6 +224,23 @@ def _domain(result: Element) -> Domain:
         rights=frozenset(allowed | everything),
         nameservers=tuple(host.text or "" for host in details.iterfind("n:Nameserver", _NAMESPACE)),
     )
+
+
+def _split(domain: str) -> dict[str, str]:
+    suffix = public_suffix(domain)
+    return {"SLD": domain.removesuffix(f".{suffix}"), "TLD": suffix}
+
+
+def _host_address(result: Element) -> str:
+    address = (result.get("IP") or result.findtext("n:IP", "", _NAMESPACE) or "").strip()
+    if not address:
+        raise _misunderstood()
+    return address
+
+
+def _succeeded(result: Element) -> None:
+    if result.get("IsSuccess", "").lower() != "true":
+        raise Rejected("Namecheap did not register the nameserver, and does not say why")
 
 
 def _updated(result: Element) -> None:

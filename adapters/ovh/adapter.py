@@ -35,6 +35,7 @@ from adapters.base import (
     RegistrarError,
     Rejected,
     SetsDs,
+    SetsGlue,
     Unavailable,
     Validation,
     known,
@@ -46,6 +47,7 @@ from adapters.ovh.api import ENDPOINTS, Api, Clock, Credential, Domain, DsRecord
 from adapters.quoted import quoted
 
 _NAMESERVER_TASK, _DS_TASK = "DomainDnsUpdate", "DomainDsUpdate"
+_GLUE_CREATE, _GLUE_UPDATE = "DomainHostCreate", "DomainHostUpdate"
 _POLL_SECONDS = 60
 _SHA256 = 2
 _NOT_PUBLISHED = {"generated", "removed", "revoked"}
@@ -133,6 +135,31 @@ class Ovh:
             await api.get_domain(domain)
             raise Rejected("OVH does not know that task of the domain; see what it has on record instead") from None
         return Progress(done=task.status == "done", failed=_failed(task, credential), poll_after_seconds=_POLL_SECONDS)
+
+    async def set_glue(
+        self, credential: str, domain: str, host: str, addresses: Sequence[str], *, within: float = SECONDS
+    ) -> Pending | None:
+        """See SetsGlue; raises NotSupported where the registry behind OVH has no hosts of their own."""
+        api = self._api(credential, within)
+        if not (await api.get_domain(domain)).host_supported:
+            raise NotSupported(
+                f"OVH's API registers no nameservers below this top-level domain; give {host} its address on the"
+                " domain's page at OVH (DNS servers)"
+            )
+        before: frozenset[str] = frozenset()
+
+        async def look() -> frozenset[str]:
+            nonlocal before
+            before = frozenset(await api.glue(domain, host))
+            return before
+
+        async def write() -> Pending | None:
+            function = _GLUE_UPDATE if before else _GLUE_CREATE
+            await _refuse_while_under_way(api, domain, function)
+            update = api.set_glue(domain, host, addresses, there=bool(before))
+            return await _followed(api, domain, function, update, credential)
+
+        return await settle(frozenset(addresses), look, write)
 
     async def get_ds(self, credential: str, domain: str, *, within: float = SECONDS) -> tuple[Ds, ...]:
         """See ReadsDs; the digests (SHA-256) are made of the keys that OVH has."""
@@ -278,3 +305,4 @@ def _key(domain: str, ds: Ds) -> DsRecord:
 _: type[Registrar] = Ovh
 __: type[Follows] = Ovh
 ___: type[SetsDs] = Ovh
+____: type[SetsGlue] = Ovh

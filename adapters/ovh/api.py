@@ -101,6 +101,8 @@ class Domain(msgspec.Struct, frozen=True, rename="camel"):
     """As OVH writes it, which need not be how it was asked for."""
     name_server_type: str = ""
     dnssec_supported: bool = True
+    host_supported: bool = True
+    """Whether its registry has nameservers with addresses of their own."""
 
 
 class Nameserver(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,6 +112,13 @@ class Nameserver(msgspec.Struct, frozen=True, rename="camel"):
     to_delete: bool = False
     is_used: bool = True
     """Whether the registry has it."""
+
+
+class Glue(msgspec.Struct, frozen=True):
+    """The addresses of a nameserver inside a domain."""
+
+    host: str
+    ips: list[str] = []
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -204,6 +213,20 @@ class Api:
         """POST /domain/{domain}/nameServers/update."""
         body = {"nameServers": [{"host": host} for host in hosts]}
         return await self._write("update", "POST", f"/domain/{domain}/nameServers/update", body, _task)
+
+    async def glue(self, domain: str, host: str) -> list[str]:
+        """GET /domain/{domain}/glueRecord/{host}; none where there is no such record."""
+        try:
+            return (await self._read("glue", f"/domain/{domain}/glueRecord/{host}", Glue)).ips
+        except DomainNotInAccount:
+            return []
+
+    async def set_glue(self, domain: str, host: str, addresses: Sequence[str], *, there: bool) -> Task:
+        """POST /domain/{domain}/glueRecord, or …/{host}/update of one that is there."""
+        path, body = f"/domain/{domain}/glueRecord", {"ips": list(addresses)}
+        if there:
+            return await self._write("update-glue", "POST", f"{path}/{host}/update", body, _task)
+        return await self._write("set-glue", "POST", path, {"host": host, **body}, _task)
 
     async def update_ds(self, domain: str, keys: Sequence[DsRecord]) -> Task:
         """POST /domain/{domain}/dsRecord: replaces all."""

@@ -65,7 +65,12 @@ def compat_handlers(registrars: Registrars, bare_changes: BareChanges) -> list[H
     async def compat_set_ns(registrar: FromPath[str], data: JSONBody[CompatSetNsRequest]) -> SetNsReply:
         shares.begin(shares.whose(actor().name), data.domain or "", waits=True)
         asked, changed = await bare_changes.set_nameservers(
-            registrar, data.domain, data.token, data.nameservers, data.acknowledge
+            registrar,
+            data.domain,
+            data.token,
+            data.nameservers,
+            acknowledged=data.acknowledge,
+            addresses=[data.glue_ip] if isinstance(data.glue_ip, str) else data.glue_ip or (),
         )
         return SetNsReply(
             success=True,

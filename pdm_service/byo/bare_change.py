@@ -12,10 +12,11 @@ import msgspec
 
 from adapters import base
 from adapters.base import Applied, ReadsDs, Registrar
-from pdm_service import errors
+from pdm_service import errors, glue
 from pdm_service.byo import budgets, standing_ds
 from pdm_service.byo.standing_ds import Against
 from pdm_service.delegations.watch import Watch
+from pdm_service.glue import Glue
 from pdm_service.registrars import Asked, Registrars, as_error
 from pdm_service.telemetry import logs
 
@@ -36,9 +37,11 @@ class Changed(msgspec.Struct, frozen=True):
 class BareChanges:
     """Changes of nameservers alone."""
 
-    def __init__(self, registrars: Registrars, watch: Watch) -> None:
+    def __init__(self, registrars: Registrars, watch: Watch, platform: Glue) -> None:
+        """`platform` has the addresses of the platform's nameservers, for a registrar that does not know them."""
         self._registrars = registrars
         self._watch = watch
+        self._platform = platform
 
     async def set_nameservers(
         self,
@@ -46,26 +49,36 @@ class BareChanges:
         domain: str | None,
         token: str | None,
         nameservers: Sequence[str] | None,
+        *,
         acknowledged: Sequence[str] = (),
+        addresses: Sequence[str] = (),
     ) -> tuple[Asked, Changed]:
         """Validate, set the nameservers if they differ, read back.
+
+        `addresses` are those of the nameservers inside the domain (`glue.inside`); they are set first, also where the
+        nameservers are there already.
 
         Raises what is wrong with the question, RegistrarFailure, and DsPresent or DsUnknown unless BYO-DS is
         acknowledged.
         """
         asked, secret = self._registrars.asked(registrar, domain, token)
         wanted = _wanted(nameservers)
+        given = glue.inside(asked.domain, nameservers or (), addresses)
         adapter = self._registrars.adapter(asked.registrar)
         until = monotonic() + budgets.SET
         try:
             before = await adapter.validate(secret, asked.domain, within=budgets.LOOK)
-            if before.nameservers == wanted:
+            if before.nameservers == wanted and not given:
                 return asked, Changed(wanted, pending=False, propagation=adapter.about.propagation)
             if before.obstacle is not None:
                 raise before.obstacle
-            if ACKNOWLEDGED not in acknowledged:
+            if ACKNOWLEDGED not in acknowledged and before.nameservers != wanted:
                 _refuse(await self._against(adapter, secret, asked.domain))
-            change = await adapter.set_nameservers(secret, asked.domain, wanted, within=until - monotonic())
+            await glue.register(adapter, secret, asked.domain, given, until)
+            change = await glue.with_known_hosts(
+                adapter, secret, asked.domain, glue.of(wanted, self._platform), until,
+                lambda: adapter.set_nameservers(secret, asked.domain, wanted, within=until - monotonic()),
+            )  # fmt: skip
         except base.RegistrarError as failure:
             raise as_error(failure) from None
         applied = isinstance(change, Applied)

@@ -16,11 +16,13 @@ import msgspec
 
 from adapters import base
 from adapters.base import Applied, Ds, Follows, KnowsRepeats, Pending, ReadsDs, Registrar
+from pdm_service import glue
 from pdm_service.byo import budgets
 from pdm_service.byo.imports import NOTHING, Choice
 from pdm_service.byo.refusals import under_way
 from pdm_service.callers import Actor
 from pdm_service.delegations.watch import Watch
+from pdm_service.glue import Glue
 from pdm_service.model.allocation import Allocation
 from pdm_service.registrars import Asked, Registrars, as_error
 from pdm_service.store.registrar_changes import Change, Changes, Kind
@@ -50,10 +52,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class RegistrarChanges:
     """Changes at registrars, one of a domain at a time."""
 
-    def __init__(self, changes: Changes, watch: Watch, registrars: Registrars) -> None:
+    def __init__(self, changes: Changes, watch: Watch, registrars: Registrars, platform: Glue) -> None:
+        """`platform` has the addresses of the platform's nameservers, for a registrar that does not know them."""
         self._changes = changes
         self._watch = watch
         self._registrars = registrars
+        self._platform = platform
 
     async def set_nameservers(
         self, held: Allocation, order: Order, kind: Kind, wanted: tuple[str, ...], end: float
@@ -63,11 +67,16 @@ class RegistrarChanges:
         least, most = budgets.WRITE
         within = max(least, min(most, end - monotonic()))
 
-        async def send(change: Change) -> Applied | Pending:
+        async def set_(change: Change) -> Applied | Pending:
             if isinstance(adapter, KnowsRepeats):
                 key = _key(held, change)
                 return await adapter.set_nameservers(order.secret, held.fqdn, wanted, within=within, key=key)
             return await adapter.set_nameservers(order.secret, held.fqdn, wanted, within=within)
+
+        async def send(change: Change) -> Applied | Pending:
+            until = monotonic() + within
+            hosts = glue.of(wanted, self._platform)
+            return await glue.with_known_hosts(adapter, order.secret, held.fqdn, hosts, until, lambda: set_(change))
 
         await self._change(held, order, kind, wanted, send)
 

@@ -29,7 +29,9 @@ from adapters.base import (
     known,
     registrable,
 )
+from pdm_service import glue
 from pdm_service.errors import StoreUnavailable
+from pdm_service.glue import Glue
 from pdm_service.powerdns import PowerDns, PowerDnsError
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.registrars import ds_of
@@ -105,13 +107,14 @@ class GuardPace(msgspec.Struct, frozen=True, kw_only=True):
 class Guard:
     """Keeps the registration of every pool domain in order."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it keeps, and what it needs for that
         self,
         *,
         registrar: Registrar,
         credential: str,
         domains: Iterable[str],
         nameservers: tuple[str, ...],
+        platform: Glue,
         asked: Nameservers,
         powerdns: PowerDns,
         registrations: Registrations,
@@ -123,6 +126,7 @@ class Guard:
         self._registrar = registrar
         self._credential = credential
         self._nameservers = known(nameservers)
+        self._glue = platform
         self._asked = asked
         self._powerdns = powerdns
         self._registrations = registrations
@@ -251,9 +255,12 @@ class Guard:
              "nameservers": seen.nameservers, "ds": _texts(seen.ds)},
         )  # fmt: skip
         if isinstance(step, SetNameservers):
-            change = await self._registrar.set_nameservers(
-                self._credential, lease.name, self._nameservers, within=_CALL_SECONDS
-            )
+            change = await glue.with_known_hosts(
+                self._registrar, self._credential, lease.name, self._glue, monotonic() + _CALL_SECONDS,
+                lambda: self._registrar.set_nameservers(
+                    self._credential, lease.name, self._nameservers, within=_CALL_SECONDS
+                ),
+            )  # fmt: skip
             pending = change if isinstance(change, Pending) else None
         else:
             assert isinstance(self._registrar, SetsDs)  # noqa: S101 - plan has no such step otherwise

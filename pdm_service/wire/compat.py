@@ -44,6 +44,8 @@ class CompatSetNsRequest(CompatRequest, kw_only=True):
     domain: str | None = None
     token: str | None = None
     nameservers: list[str] | None = None
+    glue_ip: str | list[str] | None = field(name="glueIP", default=None)
+    """The address of the nameservers inside the domain, or one for each of them, in order."""
     acknowledge: list[str] = field(default_factory=list)
     """BYO-DS: change them although the domain has a DS, or may have one."""
 

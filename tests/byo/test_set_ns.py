@@ -5,12 +5,12 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from adapters.conformance.played import Server
+from adapters.conformance.played import Domain, Server
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
 from tests.registrars import DS_SETTERS, SETTERS
 from tests.service import Service
-from tests.tree import OLD_NAMES, Tree
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, TLD, Tree
 
 NEW = ["ns1.third.test", "ns2.third.test"]
 DS = f"4711 13 2 {'ab' * 32}"
@@ -101,3 +101,59 @@ def test_key_of_the_platform(api: Byo, customer: str, registrar: Server, registr
     registrar.domains[customer].ds = [ds_of(registrar, customer)]
     eventually(lambda: api.delegation(fresh=True)["phase"] == "blocked", 20)
     assert refused(set_ns(api, registrar, NEW)) == (409, "ds-present")
+
+
+# --- addresses of nameservers ---------------------------------------------------------------------------
+
+GLUE_SETTERS = ("dynadot-api3", "dynadot-rest", "namecheap", "ovh")
+
+
+@pytest.mark.parametrize("registrar", GLUE_SETTERS, indirect=True)
+def test_glue(api: Byo, customer: str, registrar: Server) -> None:
+    """Nameservers inside the domain are registered with their address first: one for all, or one each, in order."""
+    registrar.instant = True
+    hosts = [f"ns1.{customer}", f"NS2.{customer}."]
+    reply = set_ns(api, registrar, hosts, glueIP="192.0.2.1")
+    assert reply.status_code == 200, reply.text
+    assert registrar.glue == {f"ns{number}.{customer}": ["192.0.2.1"] for number in (1, 2)}
+    assert sorted(registrar.domains[customer].nameservers) == [f"ns1.{customer}", f"ns2.{customer}"]
+    assert set_ns(api, registrar, hosts, glueIP=["192.0.2.7", "192.0.2.8"]).status_code == 200
+    assert registrar.glue == {f"ns1.{customer}": ["192.0.2.7"], f"ns2.{customer}": ["192.0.2.8"]}
+
+
+@pytest.mark.parametrize("registrar", ["godaddy-key"], indirect=True)
+def test_glue_where_there_is_no_way(api: Byo, customer: str, registrar: Server) -> None:
+    """Where the service cannot register nameservers nothing is changed, and what to do by hand is told."""
+    reply = set_ns(api, registrar, [f"ns1.{customer}", "ns.third.test"], glueIP="192.0.2.1")
+    assert refused(reply) == (422, "unsupported-operation")
+    assert f"register ns1.{customer} with 192.0.2.1 on its site" in reply.json()["detail"]
+    assert not registrar.writes
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "addresses", "error"),
+    [
+        (["ns1.third.test", "ns2.third.test"], "192.0.2.1", "invalid-format"),
+        (["ns1.{}", "ns2.third.test"], ["192.0.2.1", "192.0.2.2"], "invalid-format"),
+        (["ns1.{}", "ns2.{}"], "127.0.0.1", "invalid-address"),
+        (["ns1.{}", "ns2.{}"], "ns1.example.net", "invalid-address"),
+    ],
+)
+def test_glue_that_cannot_be_meant(
+    api: Byo, customer: str, registrar: Server, nameservers: list[str], addresses: object, error: str
+) -> None:
+    """Addresses for no nameserver, of another number, or that nobody can reach are refused before anything is asked."""
+    reply = set_ns(api, registrar, [one.format(customer) for one in nameservers], glueIP=addresses)
+    assert reply.json()["error"] == error, reply.text
+    assert not registrar.seen
+
+
+def test_hosts_of_the_platform(api: Byo, customer: str, registrar: Server, registry: Registry) -> None:
+    """Where a registrar takes the platform's nameservers only with their addresses, it is given the configured ones."""
+    registrar.refused = set(PLATFORM_NAMES)  # type: ignore[attr-defined]
+    registrar.domains[TLD] = Domain()  # their own domain is in the same account
+    api.reserve("byo-api")
+    assert api.flip().status_code == 200
+    ours = dict(zip(PLATFORM_NAMES, ([one] for one in api.tree.ours.addresses), strict=True))
+    assert registrar.glue == ours
+    api.phase("live")

@@ -17,6 +17,9 @@ _HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+")
 _PARAMETERS = {
     "domain_info": {"domain"},
     "add_ns": {"host"},
+    "register_ns": {"host", "ip"},
+    "set_ns_ip": {"server_id"},
+    "server_list": set(),
     "set_ns": {"domain"},
     "get_dnssec": {"domain_name"},
     "set_dnssec": {"domain_name", "key_tag", "digest_type", "digest", "algorithm"},
@@ -29,6 +32,8 @@ class Dynadot(Server):
         super().__init__()
         self.hosts: set[str] = set()
         """Nameservers that the account knows."""
+        self.refused: set[str] = set()
+        """Nameservers that it takes only with an address, wherever they are."""
         self.busy: dict[str, int] = {}
         self.overlaps = 0
         """How often two requests with one key were under way at the same time."""
@@ -68,7 +73,7 @@ class Api3(Dynadot):
     asynchronous = False
 
     def is_write(self, seen: Seen) -> bool:
-        return seen.query.get("command") not in {"domain_info", "get_dnssec"}
+        return seen.query.get("command") not in {"domain_info", "get_dnssec", "server_list"}
 
     def is_change(self, seen: Seen) -> bool:
         return seen.query.get("command") == "set_ns"
@@ -97,12 +102,13 @@ class Api3(Dynadot):
             raise Wrong(f"{seen.method} {seen.path} {command}")
         if query.pop("key", None) != self.token:
             return self.said("Response", code="-1", Error="invalid key")
-        numbered = {name for name in query if command == "set_ns" and re.fullmatch(r"ns\d\d?", name)}
+        numbers = {"set_ns": r"ns\d\d?", "set_ns_ip": r"ip\d"}.get(command, "(?!)")
+        numbered = {name for name in query if re.fullmatch(numbers, name)}
         if set(query) - numbered != _PARAMETERS[command]:
             raise Wrong(f"parameters of {command}: {sorted(query)}")
         name = query.get("domain") or query.get("domain_name")
         domain = self.domains.get(name or "")
-        root = {"add_ns": "AddNsResponse", "set_ns": "SetNsResponse", "domain_info": "DomainInfoResponse", "get_dnssec": "GetDnssecResponse",
+        root = {"register_ns": "RegisterNsResponse", "set_ns_ip": "SetNsIpResponse", "server_list": "ServerListResponse", "add_ns": "AddNsResponse", "set_ns": "SetNsResponse", "domain_info": "DomainInfoResponse", "get_dnssec": "GetDnssecResponse",
                 "set_dnssec": "SetDnssecResponse", "clear_dnssec": "ClearDnssecResponse"}[command]  # fmt: skip
         if name and domain is None:
             text = (
@@ -132,6 +138,26 @@ class Api3(Dynadot):
         self.hosts.add(host)
         return self.said(root, code="0")
 
+    def server_list(self, root: str, _: Domain | None, __: dict[str, str]) -> Answer:
+        found = [{"ServerId": str(number), "ServerName": host} for number, host in enumerate(sorted(self.hosts))]
+        return self.said(root, ServerList=found)
+
+    def register_ns(self, root: str, _: Domain | None, query: dict[str, str]) -> Answer:
+        host = query["host"]
+        if host in self.hosts:
+            return self.said(root, code="-1", Error=f"{host} already exists")
+        if not any(host.endswith(f".{name}") for name in self.domains):
+            return self.said(root, code="-1", Error="could not find the domain in your account")
+        self.hosts.add(host)
+        self.glue[host] = [query["ip"]]
+        return self.said(root, code="0")
+
+    def set_ns_ip(self, root: str, _: Domain | None, query: dict[str, str]) -> Answer:
+        self.glue[sorted(self.hosts)[int(query["server_id"])]] = [
+            query[f"ip{number}"] for number in range(len(query) - 1)
+        ]
+        return self.said(root, code="0")
+
     def set_ns(self, root: str, domain: Domain, query: dict[str, str]) -> Answer:
         hosts = [
             query[name]
@@ -143,7 +169,7 @@ class Api3(Dynadot):
         ):
             raise Wrong(f"numbers {sorted(query)}")
         for host in hosts:
-            if host.endswith("." + query["domain"]):
+            if host not in self.glue and (host.endswith("." + query["domain"]) or host in self.refused):
                 return self.said(
                     root, code="-1", Error=f"'{host}' needs to be registered with an ip address before it can be used."
                 )
@@ -188,6 +214,7 @@ class Rest(Dynadot):
     def route(self, seen: Seen) -> Answer:
         key, secret = self.token.split(":")
         match = re.fullmatch(r"/restful/v2/domains/([^/]+)(?:/(nameservers|dnssec))?", seen.path)
+        match = match or re.fullmatch(r"/restful/v2/(nameservers)(?:/register|/([^/]+)/set_ip)?", seen.path)
         typed = seen.headers.get("content-type") == "application/json"
         if match is None or seen.query or typed != (seen.method != "GET"):
             raise Wrong(f"{seen.method} {seen.target}")
@@ -206,12 +233,29 @@ class Rest(Dynadot):
         signature = base64.b64encode(hmac.digest(secret.encode(), text, hashlib.sha256)).decode()
         if not self.unsigned(seen) and seen.headers.get("x-signature") != signature:
             return _json(400, "Bad Request", error="The X-Signature does not match", status=200)
+        if match[1] == "nameservers":
+            return self.account_hosts(seen, match[2], json.loads(seen.body) if seen.body else None)
         domain = self.domains.get(match[1])
         if domain is None:
             return _json(404, "Not Found", error="Can not find the [domain_name] in the account.")
         return getattr(self, f"{seen.method.lower()}_{match[2] or 'domain'}")(
             match[1], domain, json.loads(seen.body) if seen.body else None
         )
+
+    def account_hosts(self, seen: Seen, host: str | None, body: Any) -> Answer:
+        if seen.method == "GET" and host is None:
+            found = [{"server_name": one, "ip_list": self.glue.get(one, [])} for one in sorted(self.hosts)]
+            return _json(200, "Success", {"nameserver_list": found})
+        if seen.method == "PUT" and host is not None:
+            if set(body) != {"ip_list"} or host not in self.hosts:
+                raise Wrong(f"body {body} for {host}")
+            self.glue[host] = body["ip_list"]
+            return _json(200, "Success")
+        if seen.method != "POST" or set(body) != {"nameserver"} or set(body["nameserver"]) != {"server_name", "ip"}:
+            raise Wrong(f"body {body}")
+        self.hosts.add(body["nameserver"]["server_name"])
+        self.glue[body["nameserver"]["server_name"]] = [body["nameserver"]["ip"]]
+        return _json(200, "Success")
 
     def occupied(self) -> Answer:
         text = "You have reached the maximum allowed requests within the concurrent limit of your account."
@@ -224,7 +268,7 @@ class Rest(Dynadot):
     @staticmethod
     def unsigned(seen: Seen) -> bool:
         """Whether the documents ask for no signature."""
-        return seen.method == "GET" and seen.path.endswith("/nameservers")
+        return seen.method == "GET" and re.search(r"/domains/[^/]+/nameservers$", seen.path) is not None
 
     def get_domain(self, name: str, domain: Domain, __: Any) -> Answer:
         glue: dict[str, Any] = {"glue_type": domain.facts.get("glue_type", "NAME_SERVERS")}

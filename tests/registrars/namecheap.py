@@ -8,11 +8,14 @@ from adapters.conformance.played import Answer, Seen, Server, Wrong
 from adapters.http import Http
 from adapters.namecheap import Namecheap as Adapter
 
-_READS = {"namecheap.domains.getInfo"}
+_READS = {"namecheap.domains.getInfo", "namecheap.domains.ns.getInfo"}
 _GLOBAL = {"ApiUser", "ApiKey", "UserName", "ClientIp", "Command"}
 _PARAMETERS = {
     "namecheap.domains.getInfo": {"DomainName"},
     "namecheap.domains.dns.setCustom": {"SLD", "TLD", "Nameservers"},
+    "namecheap.domains.ns.getInfo": {"SLD", "TLD", "Nameserver"},
+    "namecheap.domains.ns.create": {"SLD", "TLD", "Nameserver", "IP"},
+    "namecheap.domains.ns.update": {"SLD", "TLD", "Nameserver", "OldIP", "IP"},
 }
 
 
@@ -58,7 +61,22 @@ class Namecheap(Server):
             return self.error("1019103", "UserName is not available")
         if form["ClientIp"] != self.allowed:
             return self.error("1011150", f"Invalid request IP: {form['ClientIp']}")
+        if ".domains.ns." in command:
+            return self._host(command.rpartition(".")[2], form)
         return self._info(form["DomainName"]) if command.endswith("getInfo") else self._set(form)
+
+    def _host(self, verb: str, form: dict[str, str]) -> Answer:
+        host = form["Nameserver"]
+        there = self.glue.get(host)
+        if (there is None) != (verb == "create") or (verb == "update" and there != [form["OldIP"]]):
+            return self.error("3031510", f"Nameserver {host}: no such host, or another address")
+        kind = {"getInfo": "Info", "create": "Create", "update": "Update"}[verb]
+        if verb != "getInfo":
+            self.glue[host] = [form["IP"]]
+        return self.ok(
+            f"namecheap.domains.ns.{verb}",
+            f'<DomainNS{kind}Result Domain="x" Nameserver="{host}" IP="{self.glue[host][0]}" IsSuccess="true" />',
+        )
 
     def _info(self, name: str) -> Answer:
         domain = self.domains.get(name)

@@ -118,6 +118,10 @@ class Ovh(Server):
                 "transferLockStatus": "locked",
             }
             return _json({"domain": name, "offer": "gold", **facts, **domain.facts})
+        if (found := re.fullmatch(r"/glueRecord/([^/]+)", rest)) is not None:
+            if found[1] not in self.glue:
+                return _error(404, **{"class": "Client::NotFound", "message": "The requested object does not exist"})
+            return _json({"host": found[1], "ips": self.glue[found[1]]})
         if rest == "/nameServer":
             return _json([100 + index for index in range(len(self._listed(name, domain)))])
         if re.fullmatch(r"/nameServer/\d+", rest):
@@ -178,6 +182,14 @@ class Ovh(Server):
             if domain.facts.get("nameServerType") == "hosted":
                 return _error(400, **{"class": "Client::BadRequest", "message": "Nameservers are hosted"})
             return self._task(name, "DomainDnsUpdate", hosts)
+        if (seen.method, rest) == ("POST", "/glueRecord"):
+            if set(body) != {"host", "ips"} or body["host"] in self.glue:
+                raise Wrong(f"body {body}")
+            return self._task(name, "DomainHostCreate", [body["host"], body["ips"]])
+        if (found := re.fullmatch(r"/glueRecord/([^/]+)/update", rest)) is not None and seen.method == "POST":
+            if set(body) != {"ips"} or found[1] not in self.glue:
+                raise Wrong(f"body {body}")
+            return self._task(name, "DomainHostUpdate", [found[1], body["ips"]])
         if (seen.method, rest) == ("POST", "/dsRecord"):
             if set(body) != {"keys"} or any(
                 set(key) != {"algorithm", "flags", "publicKey", "tag"} for key in body["keys"]
@@ -212,6 +224,8 @@ class Ovh(Server):
                 domain = self.domains[task["_domain"]]
                 if task["function"] == "DomainDnsUpdate":
                     domain.nameservers = list(task["_wanted"])
+                elif task["function"] in {"DomainHostCreate", "DomainHostUpdate"}:
+                    self.glue[task["_wanted"][0]] = task["_wanted"][1]
                 else:
                     domain.ds = list(task["_wanted"])
 
