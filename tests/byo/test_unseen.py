@@ -1,7 +1,14 @@
 """Unanswered is not absent: however a customer's nameservers fail, no mail is lost by a change that did not name it."""
 
+import threading
 from collections.abc import Callable, Iterator
 
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
 import pytest
 
 from adapters.conformance.played import Server
@@ -9,8 +16,9 @@ from tests import faulty
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
 from tests.faulty import Fault, Faulty
+from tests.patience import patient
 from tests.service import Service
-from tests.tree import Tree, rr
+from tests.tree import Tree, answers, rr
 
 MAIL = (("", "MX", "10 mx.example.net."), ("", "TXT", '"v=spf1 mx -all"'), ("_dmarc", "TXT", '"v=DMARC1; p=reject"'))
 
@@ -121,17 +129,19 @@ def test_nobody_answers(api: Byo, old: Old, registry: Registry) -> None:
     assert api.flip(acknowledge=("BYO-OLD-UNSEEN",)).status_code == 409
 
 
+def without_mail(query, tcp, real):  # type: ignore[no-untyped-def]
+    """Serve another version of the zone, which has nothing but its apex."""
+    reply = real()
+    for rrset in reply.answer:
+        if rrset.rdtype == 6:
+            reply.answer = [faulty.dns.rrset.from_text(rrset.name, 60, "IN", "SOA", "a. b. 99 1 1 1 1")]
+            return reply
+    reply.answer = []
+    return reply
+
+
 def test_versions_that_differ(api: Byo, old: Old, registry: Registry, tree: Tree) -> None:
     """What only one of two versions of the zone has is seen, whichever server is asked first."""
-
-    def without_mail(query, tcp, real):  # type: ignore[no-untyped-def]
-        reply = real()
-        for rrset in reply.answer:
-            if rrset.rdtype == 6:
-                reply.answer = [faulty.dns.rrset.from_text(rrset.name, 60, "IN", "SOA", "a. b. 99 1 1 1 1")]
-                return reply
-        reply.answer = []
-        return reply
 
     old.serve(without_mail, faulty.healthy)
     api.reserve("byo-api")
@@ -159,3 +169,81 @@ def test_proof_at_nameservers_without_edns(
     byo.reserve()
     byo.prove()
     assert byo.commit().status_code == 200
+
+
+class Witness:
+    """Somebody who asks a validating resolver for a domain's MX all the while, and remembers each answer."""
+
+    def __init__(self, tree: Tree, domain: str) -> None:
+        self._port, self._domain = tree.resolver.port, domain
+        self.lost: list[str] = []
+        """Answers that say that there is no MX: mail goes elsewhere, or nowhere."""
+        self.seen: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.1):
+            query = dns.message.make_query(self._domain, "MX", use_edns=0, payload=1232, flags=dns.flags.RD)
+            try:
+                reply = dns.query.udp(query, "127.0.0.1", port=self._port, timeout=patient(5))
+            except (OSError, dns.exception.DNSException):
+                continue  # a sender tries again
+            if reply.rcode() == dns.rcode.SERVFAIL:
+                continue
+            found = [one.to_text() for rrset in reply.answer if rrset.rdtype == dns.rdatatype.MX for one in rrset]
+            (self.seen if found else self.lost).append(found[0] if found else str(reply))
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def witness(tree: Tree, old: Old) -> Iterator[Callable[[], Witness]]:
+    made: list[Witness] = []
+
+    def make() -> Witness:
+        made.append(Witness(tree, old.domain))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+FLIPS: dict[str, tuple[tuple[Fault, Fault], bool]] = {
+    **{name: (faults, True) for name, faults in FAULTS.items()},
+    "TCP closed": ((faulty.healthy, faulty.healthy), False),
+    "half dead": ((lambda *_: None, faulty.healthy), True),
+    "one version without mail": ((faulty.healthy, without_mail), True),
+}
+
+
+@pytest.mark.parametrize(("faults", "tcp"), FLIPS.values(), ids=FLIPS.keys())
+def test_mail_is_never_lost(
+    api: Byo, old: Old, registry: Registry, witness: Callable[[], Witness], faults: tuple[Fault, Fault], tcp: bool
+) -> None:
+    """Whoever imports the mail that was named, and acknowledges all else, loses none of it at any moment of the flip."""
+    old.serve(*faults, tcp=tcp)
+    api.reserve("byo-api")
+    named(api)
+    seen = witness()
+    mail = [{"name": f"{label}.{old.domain}".lstrip("."), "type": rtype} for label, rtype, _ in MAIL]
+    agreed = ("BYO-OLD-WEB", "BYO-OLD-UNSEEN")
+
+    def flipped() -> bool:
+        reply = api.flip(acknowledge=agreed, **{"import": mail})
+        # Not all of it has been answered yet; nothing is changed before it is.
+        assert reply.status_code == 200, reply.text
+        return True
+
+    eventually(flipped, 40)
+    api.phase("live")
+    before = len(seen.seen)
+    eventually(lambda: len(seen.seen) > before + 3, 20)
+    # What a version without mail, or a cache of it, says is not the change's doing.
+    if without_mail not in faults:
+        assert seen.lost == []
+    assert answers(api.tree.ours.addresses[0], old.domain, "MX") == ["10 mx.example.net."]
