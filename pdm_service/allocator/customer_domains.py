@@ -23,7 +23,7 @@ from pdm_service.byo.imports import NOTHING, Choice
 from pdm_service.byo.refusals import refuse, refuse_late
 from pdm_service.byo.registrar_change import Order
 from pdm_service.byo.rollback import Rollbacks
-from pdm_service.byo.survey import Surveyor, registered_of
+from pdm_service.byo.survey import Survey, Surveyor, registered_of
 from pdm_service.callers import BYO, Actor
 from pdm_service.delegations.watch import Observed, Watch
 from pdm_service.errors import (
@@ -197,20 +197,27 @@ class CustomerDomains:
         if await self._claims.wish(claim.id, wish, actor) is None:
             raise refused_hold(claim, token_matches=True)
         # This observation may find the proof; if not, the watch continues.
-        if survey:
-            await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
-        else:
-            survey = await self._surveyor.survey(claim.fqdn, budgets.MANUAL_SURVEY, registry=False)
-        held = await self._reservations.still(claim)
-        if isinstance(held, Claim) and held.proof and (below := await self._claims.below(held.fqdn)):
-            held = await self._once_gone(held, below, order)
-        if held is None:
-            raise NotFound(f"somebody else has proven that {claim.fqdn} is theirs")
-        found = held if isinstance(held, Claim) else await self._outcomes.of(held, budgets.SERVE) or held
-        findings = await self._surveyor.judge(
-            claim.fqdn, survey, None, held=held, chosen=chosen or Choice(given=wish.imports)
+        observed = await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
+        losing = asyncio.create_task(self._losses(claim, survey, observed, chosen or Choice(given=wish.imports)))
+        try:
+            held = await self._reservations.still(claim)
+            if isinstance(held, Claim) and held.proof and (below := await self._claims.below(held.fqdn)):
+                held = await self._once_gone(held, below, order)
+            if held is None:
+                raise NotFound(f"somebody else has proven that {claim.fqdn} is theirs")
+            found = held if isinstance(held, Claim) else await self._outcomes.of(held, budgets.SERVE) or held
+            return Committed(allocation=found, problems=await losing)
+        finally:
+            losing.cancel()
+
+    async def _losses(
+        self, claim: Claim, survey: Survey | None, observed: Observed, chosen: Choice
+    ) -> tuple[Finding, ...]:
+        """Return what a domain's zone has now, and would not have."""
+        survey = survey or await self._surveyor.survey(
+            claim.fqdn, budgets.MANUAL_SURVEY, chosen=chosen, observed=observed, registry=False
         )
-        return Committed(allocation=found, problems=preflight.losses(findings))
+        return preflight.losses(await self._surveyor.judge(claim.fqdn, survey, None, held=claim, chosen=chosen))
 
     async def _once_gone(self, claim: Claim, below: list[Allocation], order: Commit) -> Allocation | None:
         """Return what becomes of a proven claim once the names below it are out of DNS, or a little later.

@@ -87,9 +87,12 @@ class Surveyor:
         *,
         transfer: bool = False,
         chosen: Choice = NOTHING,
+        observed: Observed | None = None,
         registry: bool = True,
     ) -> Survey:
         """Collect what DNS and, unless not wanted, the registry say of a domain, within `seconds`.
+
+        `observed` is what was just observed of it.
 
         The zone is also asked for what is `chosen`.
 
@@ -98,7 +101,7 @@ class Surveyor:
         until = monotonic() + seconds
         looking = asyncio.ensure_future(self._rdap.lookup(domain, seconds)) if registry else None
         try:
-            observed = await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
+            observed = observed or await self._watch.observe_now(domain, seconds * budgets.OBSERVE_SHARE)
             scan = await self._scans.of(observed.observation, chosen.questions())
             old = await scan.wait(max(0.1, until - monotonic())) if scan else None
             servers = scan.servers if scan else {}
