@@ -195,7 +195,11 @@ class CustomerDomains:
             rrsets = imports.taken(claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
             wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, actor) is None:
-            raise refused_hold(claim, token_matches=True)
+            now = await self._reservations.still(claim)
+            if now is None or isinstance(now, Claim):
+                raise refused_hold(claim, token_matches=True)
+            # An observation has proven it meanwhile, as the commit before this one wanted it.
+            return await self.commit(now, order, wish.addresses, wish.sovereign_fqdn, actor)
         # This observation may find the proof; if not, the watch continues.
         observed = await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
         losing = asyncio.create_task(self._losses(claim, survey, observed, chosen or Choice(given=wish.imports)))
