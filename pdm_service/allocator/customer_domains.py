@@ -157,8 +157,7 @@ class CustomerDomains:
         commit with the registrar's token goes on from wherever that stands. Raises what `refused_commit` names,
         PreflightBlocked, ChangeUnderWay and RegistrarFailure.
         """
-        given = zonefile.read(held.fqdn, order.zonefile) if order.zonefile is not None else ()
-        chosen = imports.choice(held.fqdn, order.imports, given)
+        chosen = await self._chosen(order)
         if not isinstance(held, Claim):
             refusal = refused_commit(held, token_matches=True, addresses=addresses, sovereign_fqdn=sovereign_fqdn)
             if refusal:
@@ -178,6 +177,14 @@ class CustomerDomains:
             return Committed(allocation=await self._in_time(flip, held))
         return await self._commit_manual(held, wish, chosen, order, actor)
 
+    async def _chosen(self, order: Commit) -> Choice:
+        """Return what a commit wants taken along; raises InvalidFormat."""
+        if order.zonefile is None:
+            return imports.choice(order.fqdn, order.imports)
+        # A thousand records take half a second to read, in which others are answered.
+        given = await asyncio.to_thread(zonefile.read, order.fqdn, order.zonefile)
+        return await asyncio.to_thread(imports.choice, order.fqdn, order.imports, given)
+
     def _ordered(self, order: Commit, actor: Actor, chosen: Choice = NOTHING) -> Order:
         """Return what is wanted of the registrar; raises UnsupportedRegistrar, MissingToken, InvalidFormat."""
         asked, secret = self._registrars.asked(order.registrar.name, order.fqdn, order.registrar.token)
@@ -192,7 +199,8 @@ class CustomerDomains:
         survey = None
         if chosen:
             survey = await self._surveyor.survey(claim.fqdn, budgets.MANUAL_SURVEY, chosen=chosen, registry=False)
-            rrsets = imports.taken(claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
+            issuers = self._surveyor.acme_issuers
+            rrsets = await asyncio.to_thread(imports.taken, claim.fqdn, survey.old, chosen, issuers)
             wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, actor) is None:
             now = await self._reservations.still(claim)

@@ -4,6 +4,7 @@ Pre-flight, undo sheet, zone, change, in this order. A process that dies anywher
 the next call has to bring (`needs`), and the undo sheet.
 """
 
+import asyncio
 from time import monotonic
 
 import msgspec
@@ -66,7 +67,7 @@ class Flips:
         end = monotonic() + budgets.COMMIT
         chosen = order.chosen or Choice(given=claim.imports)
         survey, registered = await self._check(claim, order, chosen)
-        rrsets = taken(claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
+        rrsets = await asyncio.to_thread(taken, claim.fqdn, survey.old, chosen, self._surveyor.acme_issuers)
         await self._claims.prove([claim.id], Proof.REGISTRAR, order.actor)
         wish = msgspec.structs.replace(wish, imports=rrsets, acknowledged=order.acknowledged)
         if await self._claims.wish(claim.id, wish, order.actor) is None:

@@ -99,21 +99,33 @@ def repeats(held: Iterable[RRset], chosen: Choice) -> bool:
 
 
 def _absent(old: OldZone | None, key: Key) -> str:
-    if old and any((one.name, one.type) == key for one in old.unanswered):
-        return "is not known: the current nameservers have not answered that question; try again"
+    for one in old.unanswered if old else ():
+        if (one.name, one.type) == key:
+            why = one.tries[-1] if one.tries else "it is still being asked"
+            return f"is not known, as the current nameservers have not answered that question ({why}); try again"
     return "was not found at the current nameservers, which were asked for it"
 
 
 def _company(found: Iterable[RRset], present: Iterable[Key]) -> list[Key]:
     """Return what goes with the delegations among RRsets: their DS, and the addresses of nameservers below them."""
-    cuts = {one.name: {content.lower() for content in one.contents} for one in found if one.type == "NS"}
+    cuts = _cuts(found)
     return [
         (name, rtype)
         for name, rtype in present
-        for cut, hosts in cuts.items()
-        if (name == cut and rtype == "DS")
-        or (rtype in ADDRESS_TYPES and name in hosts and names.covers(cut, name))
+        if (name in cuts and rtype == "DS")
+        or (rtype in ADDRESS_TYPES and any(name in cuts[above] for above in _at_and_above(name) if above in cuts))
     ]  # fmt: skip
+
+
+def _cuts(rrsets: Iterable[RRset]) -> dict[str, set[str]]:
+    """Return the names that are delegated, each with its nameservers."""
+    return {one.name: {content.lower() for content in one.contents} for one in rrsets if one.type == "NS"}
+
+
+def _at_and_above(name: str) -> Iterable[str]:
+    while name:
+        yield name
+        name = name.partition(".")[2]
 
 
 def is_own(apex: str, name: str, rtype: str) -> bool:
@@ -170,17 +182,15 @@ def _require_consistent(rrsets: Iterable[RRset]) -> None:
     types: dict[str, set[str]] = {}
     for one in rrsets:
         types.setdefault(one.name, set()).add(one.type)
-    cuts = {one.name: {content.lower() for content in one.contents} for one in rrsets if one.type == "NS"}
+    cuts = _cuts(rrsets)
     for one in rrsets:
         beside = types[one.name]
         if one.type == "CNAME" and len(beside) > 1:
             raise _refused(one.name, one.type, "cannot stand beside other records")
         if one.type == "DS" and "NS" not in beside:
             raise _refused(one.name, one.type, "belongs to a delegation that is not taken along")
-        for above, held in types.items():
-            if not names.covers(above, one.name):
-                continue
-            if "DNAME" in held and above != one.name:
+        for above in _at_and_above(one.name):
+            if "DNAME" in types.get(above, ()) and above != one.name:
                 raise _refused(one.name, one.type, f"lies below the DNAME at {above.removesuffix('.')}")
             glue = one.type in ADDRESS_TYPES and one.name in cuts.get(above, ())
             own = one.name == above and one.type in {"NS", "DS"}
