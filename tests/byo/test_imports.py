@@ -8,6 +8,7 @@ from typing import Any
 
 import dns.message
 import dns.query
+import dns.rdata
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -119,7 +120,9 @@ def test_every_type(olds: Callable[[], Old], data: st.DataObject) -> None:
             most = 1 if rtype in SINGLE else 4
             contents = data.draw(st.lists(records, min_size=1, max_size=most, unique=True), label=rtype)
             ttl = data.draw(st.sampled_from([0, 1, 300, 3600, 3601, 604800]))
-            lines += [f"{label} {ttl} IN {rtype} {content}" for content in contents]
+            # In bytes (RFC 3597): Knot's own parser takes other forms of some types than others do.
+            found = [dns.rdata.from_text("IN", rtype, content).to_generic().to_text() for content in contents]
+            lines += [f"{label} {ttl} IN {rtype} {content}" for content in dict.fromkeys(found)]
             names.append((label, rtype))
     old.serve(lines)
     old.commit(**{"import": old.listed(*names)})
