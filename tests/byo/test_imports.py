@@ -105,7 +105,7 @@ def rrset(address: str, name: str, rtype: str) -> tuple[int, set[bytes]]:
 
 
 @settings(
-    max_examples=2, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    max_examples=4, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(data=st.data())
