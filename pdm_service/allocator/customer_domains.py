@@ -35,6 +35,7 @@ from pdm_service.errors import (
     MissingToken,
     NotFound,
     OverlapsAllocation,
+    PreflightBlocked,
     StillDelegated,
 )
 from pdm_service.findings import Finding
@@ -173,7 +174,7 @@ class CustomerDomains:
             addresses=addresses, sovereign_fqdn=sovereign_fqdn, imports=held.imports, acknowledged=order.acknowledged
         )
         if held.mode is Mode.BYO_API:
-            flip = self._flips.claim(held, wish, self._ordered(order, actor, chosen))
+            flip = self._flip(held, wish, chosen, order, actor)
             return Committed(allocation=await self._in_time(flip, held))
         return await self._commit_manual(held, wish, chosen, order, actor)
 
@@ -190,6 +191,28 @@ class CustomerDomains:
         asked, secret = self._registrars.asked(order.registrar.name, order.fqdn, order.registrar.token)
         return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, chosen=chosen, actor=actor)
 
+    async def _flip(self, claim: Claim, wish: Wish, chosen: Choice, order: Commit, actor: Actor) -> Allocation:
+        try:
+            if found := await self._flips.claim(claim, wish, self._ordered(order, actor, chosen)):
+                return found
+        except PreflightBlocked:
+            # What was found may be the work of another commit of the same claim.
+            now = await self._reservations.still(claim)
+            if now is None or isinstance(now, Claim):
+                raise
+        return (await self._once_closed(claim, wish, order, actor)).allocation
+
+    async def _once_closed(self, claim: Claim, wish: Wish, order: Commit, actor: Actor) -> Committed:
+        """Return what a commit comes to whose claim is open no more.
+
+        An observation may have proven it meanwhile, as the commit before this one wanted it; raises what `refused_hold`
+        names, and as `commit`.
+        """
+        now = await self._reservations.still(claim)
+        if now is None or isinstance(now, Claim):
+            raise refused_hold(claim, token_matches=True)
+        return await self.commit(now, order, wish.addresses, wish.sovereign_fqdn, actor)
+
     async def _commit_manual(
         self, claim: Claim, wish: Wish, chosen: Choice, order: Commit, actor: Actor
     ) -> Committed:  # fmt: skip
@@ -203,11 +226,7 @@ class CustomerDomains:
             rrsets = await asyncio.to_thread(imports.taken, claim.fqdn, survey.old, chosen, issuers)
             wish = msgspec.structs.replace(wish, imports=rrsets)
         if await self._claims.wish(claim.id, wish, actor) is None:
-            now = await self._reservations.still(claim)
-            if now is None or isinstance(now, Claim):
-                raise refused_hold(claim, token_matches=True)
-            # An observation has proven it meanwhile, as the commit before this one wanted it.
-            return await self.commit(now, order, wish.addresses, wish.sovereign_fqdn, actor)
+            return await self._once_closed(claim, wish, order, actor)
         # This observation may find the proof; if not, the watch continues.
         observed = await self._watch.observe_now(claim.fqdn, budgets.OBSERVE)
         losing = asyncio.create_task(self._losses(claim, survey, observed, chosen or Choice(given=wish.imports)))

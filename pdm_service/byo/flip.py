@@ -59,8 +59,8 @@ class Flips:
         self._names = nameservers
         self._wanted = base.wanted(nameservers)
 
-    async def claim(self, claim: Allocation, wish: Wish, order: Order) -> Allocation:
-        """Take a claimed domain to the platform.
+    async def claim(self, claim: Allocation, wish: Wish, order: Order) -> Allocation | None:
+        """Take a claimed domain to the platform; None if the claim is open no more.
 
         Raises PreflightBlocked, ChangeUnderWay, RegistrarFailure, Conflict, OverlapsAllocation, NotFound.
         """
@@ -71,7 +71,7 @@ class Flips:
         await self._claims.prove([claim.id], Proof.REGISTRAR, order.actor)
         wish = msgspec.structs.replace(wish, imports=rrsets, acknowledged=order.acknowledged)
         if await self._claims.wish(claim.id, wish, order.actor) is None:
-            raise NotFound("the reservation has expired; reserve the domain again")
+            return None
         outdated = verdict.outdated(survey.observed.report, survey.observed.memory)
         if (held := await self._claims.adopt(claim.id, order.actor, outdated)) is None:
             if waiting := await self._claims.find(claim.fqdn, claim.credentials.token_digest, None):

@@ -8,6 +8,7 @@ found only if somebody names it.
 import asyncio
 import itertools
 import secrets
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
@@ -75,15 +76,13 @@ def questions(domain: str) -> list[Question]:
 class Scan:
     """What is asked of a zone, and what has been answered so far. No answer is not "there is nothing"."""
 
-    def __init__(
-        self, domain: str, versions: Sequence[Sequence[str]], ask: Ask, named: Collection[Question] = ()
-    ) -> None:
+    def __init__(self, domain: str, versions: Sequence[Sequence[str]], named: Collection[Question] = ()) -> None:
         """`versions` are addresses of nameservers, those together that have the same version of the zone.
 
         `named` is asked beside the usual questions.
         """
         self._domain = domain
-        self._versions = [[_Server(address, ask) for address in addresses] for addresses in versions]
+        self._versions = [[_Server(address) for address in addresses] for addresses in versions]
         self._stranger = f"x{secrets.token_hex(8)}.{domain}"
         strange = [(self._stranger, rtype) for rtype in ("A", "AAAA", "TXT", "MX")]
         self._replies: dict[Question, list[Message]] = {}
@@ -93,37 +92,48 @@ class Scan:
         self._turns = itertools.count()
         self._named = {name for name, _ in named}
         """Names that somebody wants, or an answer points at: whatever answers for them, they are meant."""
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._group: asyncio.TaskGroup | None = None
+        self._next: deque[Question] = deque()
 
-    async def run(self) -> None:
-        """Ask everything; ends when all is answered, or nothing is left to ask with. Never raises for servers."""
-        async with asyncio.TaskGroup() as self._group:
-            for question in tuple(self._tries):
-                self._begin(question)
-        self._group = None
+    @property
+    def complete(self) -> bool:
+        """Whether all is answered."""
+        return len(self._replies) == len(self._tries)
 
-    def also(self, wanted: Collection[Question]) -> bool:
-        """Ask these too; return whether they are, or were: not when the scan has ended without them."""
+    async def run(self, ask: Ask) -> None:
+        """Ask everything that has no answer; ends when all has, or nothing is left to ask with.
+
+        Never raises for servers.
+        """
+        self._tries = {question: [] for question in self._tries}
+        self._next = deque(question for question in self._tries if question not in self._replies)
+        for server in itertools.chain.from_iterable(self._versions):
+            server.begin(ask)
+        asking: set[asyncio.Task[None]] = set()
+        try:
+            while self._next or asking:
+                while self._next and len(asking) < _AT_ONCE:
+                    asking.add(asyncio.create_task(self._ask(next(self._turns), self._next.popleft())))
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    def also(self, wanted: Collection[Question]) -> None:
+        """Ask these too: now, or in the next run where this one has ended."""
         self._named |= {name for name, _ in wanted}
-        return all(self._add(question) for question in wanted)
+        for question in wanted:
+            self._add(question)
 
-    def _add(self, question: Question) -> bool:
-        if question in self._tries:
-            return True
-        if self._group is None:
-            return False
-        self._tries[question] = []
-        self._begin(question)
-        return True
-
-    def _begin(self, question: Question) -> None:
-        assert self._group is not None  # noqa: S101 - run is under way
-        self._group.create_task(self._ask(next(self._turns), question))
+    def _add(self, question: Question) -> None:
+        if question not in self._tries:
+            self._tries[question] = []
+            self._next.append(question)
 
     async def _ask(self, number: int, question: Question) -> None:
-        async with self._slots:
-            found = [await self._of_version(number, question, servers) for servers in self._versions]
+        found = [await self._of_version(number, question, servers) for servers in self._versions]
         if found and all(found):
             self._replies[question] = [reply for replies in found for reply in replies]
             for reply in self._replies[question]:
@@ -185,10 +195,16 @@ class Scan:
 class _Server:
     """One address, and how it has answered."""
 
-    def __init__(self, address: str, ask: Ask) -> None:
+    _ask: Ask
+
+    def __init__(self, address: str) -> None:
         self.address = address
-        self._ask = ask
         self.answers = 0
+        self._lost = 0
+
+    def begin(self, ask: Ask) -> None:
+        """Ask it by this way from now on; what was lost before tells nothing any more."""
+        self._ask = ask
         self._lost = 0
 
     @property

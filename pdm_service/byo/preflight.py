@@ -7,6 +7,7 @@ to be fixed first; a caller may go on over an `acknowledge` by naming its code; 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -27,7 +28,7 @@ _SPECIAL = ("test", "example", "invalid", "localhost", "local", "onion", "alt", 
 _SPECIAL_DOMAINS = ("example.com", "example.net", "example.org")
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class Facts(Struct, frozen=True, kw_only=True, dict=True):
     """All that is judged."""
 
     domain: str
@@ -82,7 +83,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         """The nameservers that any server of the parent names."""
         return tuple(sorted({name for view in self.answered for name in view.nameservers}))
 
-    @property
+    @cached_property
     def mail_hosts(self) -> set[str]:
         """The hosts that mail goes to, or comes from: without their addresses it goes to the platform's wildcard."""
         found = self.old.rrsets if self.old else ()

@@ -1,6 +1,7 @@
 """Unanswered is not absent: however a customer's nameservers fail, no mail is lost by a change that did not name it."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import dns.exception
@@ -118,6 +119,37 @@ def test_what_is_not_answered_at_all(api: Byo, old: Old, registry: Registry) -> 
     refused = api.flip(acknowledge=("BYO-OLD-UNSEEN", "BYO-OLD-MAIL", "BYO-OLD-WEB"))
     assert (refused.status_code, [one["code"] for one in refused.json()["problems"]]) == (409, ["BYO-OLD-UNSEEN"])
     assert old.registrar.writes == []
+
+
+def test_what_was_not_answered_is_asked_again(api: Byo, old: Old, registry: Registry) -> None:
+    """Whoever tries again has asked again what had no answer, also of a scan that took longer than its request."""
+    broken = threading.Event()
+    broken.set()
+    asked: Counter[dns.rdatatype.RdataType] = Counter()
+
+    def fault(
+        query: dns.message.Message, tcp: bool, real: Callable[[], dns.message.Message]
+    ) -> dns.message.Message | None:
+        rdtype = query.question[0].rdtype
+        asked[rdtype] += 1
+        if rdtype == dns.rdatatype.MX and broken.is_set():
+            return faulty.servfail_but_for_the_apex(query, tcp, real)
+        return faulty.late(0.6)(query, tcp, real)
+
+    old.serve(fault, fault)
+    api.reserve("byo-api")
+
+    def ended() -> bool:
+        found = problems(api)["BYO-OLD-UNSEEN"]
+        assert found.startswith("block"), found
+        return "still being asked" not in found
+
+    eventually(ended, 60)
+    broken.clear()
+    before = asked[dns.rdatatype.SRV]
+    # The first may be answered while it is asked.
+    assert any(f"{old.domain} MX" in problems(api)["BYO-OLD-MAIL"] for _ in range(2))
+    assert asked[dns.rdatatype.SRV] == before, "what is known was asked again"
 
 
 def test_nobody_answers(api: Byo, old: Old, registry: Registry) -> None:

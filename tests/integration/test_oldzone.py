@@ -33,8 +33,8 @@ def asking(tree: Tree) -> tuple[Prober, Ask]:
 
 async def scan(domain: str, addresses: Sequence[str], ask: Ask, *more: Sequence[str]) -> OldZone:
     """What there is at these addresses, which have one version of the zone, and at `more`, which have others."""
-    one = Scan(domain, [addresses, *more], ask)
-    await one.run()
+    one = Scan(domain, [addresses, *more])
+    await one.run(ask)
     return one.zone()
 
 
