@@ -1,17 +1,22 @@
-"""kill -9 between any two steps of a flip: it goes on, or asks for the token; nothing is sent twice blindly."""
+"""kill -9, or PostgreSQL away, between any two steps of a flip: it goes on, or asks for the token; nothing is sent twice
+blindly, and what was to be taken along is there."""
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
 from adapters.conformance.played import Server, drop
+from pdm_service.dev.servers import Postgres
 from tests.byo.conftest import Byo, Registry, at
 from tests.eventually import eventually
+from tests.outage import away
+from tests.patience import patient
 from tests.service import Service
-from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree
+from tests.tree import OLD_NAMES, PLATFORM_NAMES, Tree, answers, rr
 
 
 class Hold:
@@ -34,6 +39,24 @@ class Hold:
         return drop(server, handler, seen)
 
 
+DKIM = "mycorp1._domainkey"
+
+
+@pytest.fixture
+def customer(customer: str, tree: Tree) -> str:
+    """A customer's domain with a record that is found only by its name."""
+    tree.old_patch(customer, rr(f"{DKIM}.{customer}", "TXT", '"k=rsa; p=x"', ttl=2))
+    return customer
+
+
+def flip(byo: Byo) -> httpx.Response:
+    return byo.flip(**{"import": [{"name": f"{DKIM}.{byo.domain}", "type": "TXT"}]})
+
+
+def taken_along(byo: Byo) -> bool:
+    return answers(byo.tree.ours.addresses[0], f"{DKIM}.{byo.domain}", "TXT") == ['"k=rsa; p=x"']
+
+
 def changes(registrar: Server) -> int:
     return len([seen for seen in registrar.writes if registrar.is_change(seen)])
 
@@ -54,7 +77,7 @@ def test_kill_during_a_flip(
     byo.reserve("byo-api")
     hold = Hold(number, done=done)
     registrar.fault(hold)
-    flipping = threading.Thread(target=lambda: _ignore(byo.flip), daemon=True)
+    flipping = threading.Thread(target=lambda: _ignore(lambda: flip(byo)), daemon=True)
     flipping.start()
     eventually(lambda: hold.reached.is_set() or not flipping.is_alive(), 20)
     service.kill()
@@ -73,15 +96,51 @@ def test_kill_during_a_flip(
         assert byo.undo()["nameservers"] == list(OLD_NAMES)
         assert byo.undo()["lastChange"]["wanted"] == list(PLATFORM_NAMES)
     if number >= 3 and not made:  # noted, and perhaps sent: nobody knows
-        reply = byo.flip()
+        reply = flip(byo)
         assert (reply.status_code, changes(registrar)) == (202, sent), reply.text
         service.execute("UPDATE registrar_changes SET requested_at = now() - interval '20 minutes'")
-    eventually(lambda: byo.flip().status_code == 200, 25)
+    eventually(lambda: flip(byo).status_code == 200, 25)
     assert sorted(registrar.domains[customer].nameservers) == list(PLATFORM_NAMES)
     assert changes(registrar) == (sent if made else sent + 1)
+    assert taken_along(byo)
     byo.phase("live")
     assert byo.undo()["nameservers"] == list(OLD_NAMES)
     assert registrar.token not in service.log.read_text()
+
+
+@pytest.mark.parametrize("number", [1, 3, 4], ids=["validating", "looking first", "changing"])
+@pytest.mark.parametrize("registrar", ["godaddy-key"], indirect=True)
+def test_database_away_during_a_flip(
+    new_byo_service: Callable[..., Service], tree: Tree, customer: str, registrar: Server, registry: Registry,
+    postgres: Postgres, database_url: str, number: int,
+) -> None:  # fmt: skip
+    """PostgreSQL goes while the registrar is asked: the same commit ends it later, with one change made."""
+    byo = Byo(new_byo_service(**at(registrar)).start(), tree, customer)
+    byo.credential = {"registrar": registrar.about.name, "registrarToken": registrar.token}
+    byo.reserve("byo-api")
+    reached, gone = threading.Event(), threading.Event()
+    left = [number]
+
+    def hold(*_: object) -> bool:
+        left[0] -= 1
+        if left[0] == 0:
+            reached.set()
+            gone.wait(30)
+        return False
+
+    registrar.fault(hold)
+    with ThreadPoolExecutor() as threads:
+        flipping = threads.submit(flip, byo)
+        assert reached.wait(patient(20))
+        with away(postgres, database_url):
+            gone.set()
+            reply = flipping.result()
+            assert reply.status_code in {202, 502, 503}, reply.text
+    # Of a change that was noted before it is not known whether it was made, until it is read back.
+    eventually(lambda: flip(byo).status_code == 200, 30)
+    assert sorted(registrar.domains[customer].nameservers) == list(PLATFORM_NAMES)
+    assert changes(registrar) == 1
+    assert taken_along(byo)
 
 
 def _ignore(call: Callable[[], httpx.Response]) -> None:
@@ -99,7 +158,7 @@ def test_kill_while_the_zone_is_made(
     byo = Byo(service, tree, customer)
     byo.credential = {"registrar": registrar.about.name, "registrarToken": registrar.token}
     byo.reserve("byo-api")
-    reply = byo.flip()
+    reply = flip(byo)
     assert (reply.status_code, reply.json()["dns"]["needs"]) == (202, "registrar-token")
     assert byo.undo()["nameservers"] == list(OLD_NAMES)
     assert changes(registrar) == 0
@@ -108,6 +167,7 @@ def test_kill_while_the_zone_is_made(
     service.start()
     eventually(byo.served, 20)
     assert byo.get()["dns"] == {**byo.get()["dns"], "state": "pending", "needs": "registrar-token"}
-    assert byo.flip().status_code == 200
+    assert flip(byo).status_code == 200
     byo.phase("live")
     assert changes(registrar) == 1
+    assert taken_along(byo)
