@@ -38,10 +38,11 @@ CREATE SEQUENCE allocation_generation;
 -- makes DNS equal to it. A name that nobody holds but whose zone or delegation was found in DNS gets a row as well
 -- ("condemned": releasing, no holder), so that nobody can have the name before DNS has forgotten it.
 --
--- Inserted by: allocations (POST reserve), declarations (PUT), claims (a proven claim), worklist (a condemned name).
+-- Inserted by: allocations (POST reserve), declarations (PUT), claims (a proven claim), worklist (a condemned name),
+--              lost (an operator takes back a name that the database forgot).
 -- Changed by:  allocations (renew, commit, release), declarations (PUT), worklist (the publisher's leases and
---              outcomes), registrar_changes (needs, announce_ds), watches (needs, announce_ds).
--- Deleted by:  worklist, when DNS has forgotten a releasing name; allocations, when a reservation is released, an hour
+--              outcomes; a lease on a reservation while a leftover below it goes), registrar_changes (needs, announce_ds), watches (needs, announce_ds).
+-- Deleted by:  worklist, when DNS has forgotten a releasing name; lost (an operator ends a reservation); allocations, when a reservation is released, an hour
 --              after it expired, or when, expired, it stands in the way of a name above or below it; claims, when
 --              somebody proves strongly that a domain held by a weak proof is theirs.
 --              Whoever reserves a name whose reservation has expired takes the row over, with a new id.
@@ -200,6 +201,25 @@ CREATE INDEX quarantine_until ON quarantine (until);
 
 -- Serves: which names in quarantine look like this one?
 CREATE INDEX quarantine_skeleton ON quarantine (skeleton, pool_domain);
+
+--- Calls that may come late -----------------------------------------------------------------------------------------
+
+-- A row is a name of which a call of PowerDNS was given up, or its caller died: whether it is carried out is not known,
+-- nor when. For 15 s the name is not given to anybody (its allocation stays `releasing`), and for 5 minutes what DNS has
+-- of it is looked at again and again.
+--
+-- Inserted by: worklist (the publisher gave up a call; a lease was taken over).
+-- Changed by:  worklist, when it happens again, and with each look at a name that nobody has in DNS.
+-- Deleted by:  worklist, when the 5 minutes are over and the name has come to rest.
+CREATE TABLE late_calls (
+    fqdn        text COLLATE "C" NOT NULL,            -- the name
+    pool_domain text,                                 -- the domain that it lies under; null: a customer's domain
+    since       timestamptz NOT NULL DEFAULT now(),   -- when the last such call was given up
+    due_at      timestamptz NOT NULL DEFAULT now(),   -- when it is looked at next, while it is in nobody's zone
+
+    -- Serves: may a call on this name come late?
+    CONSTRAINT late_calls_pkey PRIMARY KEY (fqdn)
+);
 
 --- Customers' domains ------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Service:
         parts = self._parts
         settings, allocator, metrics = parts.settings, parts.allocator, parts.telemetry.metrics
         tell = teller(settings.nameservers)
+        reach = parts.publishing.publisher.reach
         checks, rates = Checks(metrics.refusal), parts.callers.rates
         return [
             *verbs.handlers(allocator, tell, checks, rates),
@@ -57,7 +58,7 @@ class Service:
             *registrars.compat_handlers(parts.outside.registrars, parts.byo.bare_changes),
             *health.handlers(
                 self.database_ready,
-                lambda: parts.publishing.publisher.away,
+                lambda: (reach.condition, reach.problem),
                 settings.pool_domains,
                 parts.outside.registrars.supported,
                 metrics,

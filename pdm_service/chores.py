@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from random import uniform
 
 from pdm_service.errors import StoreUnavailable
 from pdm_service.parts import Parts
@@ -14,9 +15,11 @@ from pdm_service.powerdns import PowerDnsError
 _log = logging.getLogger(__name__)
 
 _WITHOUT_DATABASE_SECONDS = 0.5
+_WITHOUT_POWERDNS_SECONDS = 10.0
 _AFTER_DEFECT_SECONDS = 5.0
 _MEASURE_SECONDS = 15.0
 _HOUSEKEEPING_SECONDS = 60.0
+_LATE_SECONDS = 2.0
 _EXPIRED_KEPT = timedelta(hours=1)
 
 
@@ -40,6 +43,8 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     found = [
         parts.store.signals.listen(parts.settings.database_url),
         forever("looking for work", parts.publishing.publisher.turn),
+        forever("looking for late calls", parts.publishing.leftovers.turn, _LATE_SECONDS),
+        forever("looking for lost zones", partial(_sweep, parts)),
         forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
         forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
     ]
@@ -57,15 +62,26 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     return found
 
 
+async def _sweep(parts: Parts) -> None:
+    """Look for zones behind which there is no allocation, and wait until it is time again."""
+    pause = parts.settings.audit_interval.total_seconds() * uniform(0.75, 1.25)
+    try:
+        await parts.publishing.leftovers.sweep()
+    except PowerDnsError:
+        pause = min(pause, _WITHOUT_POWERDNS_SECONDS)
+    await asyncio.sleep(pause)
+
+
 async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> None:
     """Set what is measured rather than counted."""
     metrics, store = parts.telemetry.metrics, parts.store
+    reach = parts.publishing.publisher.reach
     try:
         await parts.outside.powerdns.alive()
-        powerdns = True
-    except PowerDnsError:
-        powerdns = False
-    metrics.up(database=await database_ready(), powerdns=powerdns)
+    except PowerDnsError as failure:
+        reach.lost(str(failure))
+    metrics.up(database=await database_ready(), powerdns=reach.condition != "unreachable")
+    metrics.failing(failing=reach.condition == "failing")
     for name, database in (("callers", store.callers), ("publisher", store.publishing)):
         metrics.connections(name, *database.connections())
     for domain, status in parts.pools.zones.status.items():

@@ -13,6 +13,8 @@ _COMMANDS = {
     "demo": "serve:run_demo",
     "doctor": "doctor:doctor",
     "registrars": "registrars:registrars",
+    "adopt": "lost:adopt",
+    "discard": "lost:discard",
     "keys": "keys:keys",
     "provision": "provision:provision",
     "check": "ask:check",

@@ -32,8 +32,10 @@ from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard, GuardPace
 from pdm_service.pools.zones import PoolZones
 from pdm_service.powerdns import PowerDns
+from pdm_service.publisher.leftovers import Leftovers
 from pdm_service.publisher.nameservers import Nameservers
 from pdm_service.publisher.outcome import Outcomes
+from pdm_service.publisher.parent_zones import ParentZones
 from pdm_service.publisher.publisher import Pace, Publisher
 from pdm_service.registrars import Registrars
 from pdm_service.settings import Settings
@@ -46,6 +48,7 @@ from pdm_service.store.database import Database
 from pdm_service.store.declarations import Declarations
 from pdm_service.store.events import Trail
 from pdm_service.store.holdings import Holdings
+from pdm_service.store.lost import Lost
 from pdm_service.store.pool_registrations import Registrations
 from pdm_service.store.registrar_changes import Changes
 from pdm_service.store.signals import Signals
@@ -91,6 +94,7 @@ class Store:
     watches: Watches
     registrations: Registrations
     trail: Trail
+    lost: Lost
     worklist: Worklist
 
 
@@ -124,6 +128,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
         watches=Watches(database, settings.clock_ahead),
         registrations=Registrations(database),
         trail=Trail(database),
+        lost=Lost(publishing),
         worklist=Worklist(publishing, settings.lease, settings.quarantine),
     )
 
@@ -220,6 +225,7 @@ class Publishing:
     """DNS is made equal to the store."""
 
     nameservers: Nameservers
+    leftovers: Leftovers
     publisher: Publisher
     outcomes: Outcomes
 
@@ -232,18 +238,35 @@ def publishing(settings: Settings, reports: Telemetry, stored: Store, beyond: Ou
         audit=settings.audit_interval,
         attempt=settings.lease * _ATTEMPT_SHARE,
     )
+    parents = ParentZones(stored.worklist, beyond.powerdns, reports.metrics.batch)
+    leftovers = Leftovers(
+        worklist=stored.worklist,
+        trail=stored.trail,
+        lost=stored.lost,
+        powerdns=beyond.powerdns,
+        parents=parents,
+        signals=stored.signals,
+        pool_domains=settings.pool_domains,
+        keep_strays=settings.keep_strays,
+        metrics=reports.metrics,
+    )
     publisher = Publisher(
         worklist=stored.worklist,
         signals=stored.signals,
         powerdns=beyond.powerdns,
         nameservers=nameservers,
+        parents=parents,
+        leftovers=leftovers,
         names=settings.nameservers,
         pace=pace,
         metrics=reports.metrics,
         tracing=reports.tracing,
     )
     return Publishing(
-        nameservers=nameservers, publisher=publisher, outcomes=Outcomes(stored.allocations, stored.signals)
+        nameservers=nameservers,
+        leftovers=leftovers,
+        publisher=publisher,
+        outcomes=Outcomes(stored.allocations, stored.signals),
     )
 
 
@@ -264,9 +287,9 @@ def pools(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside
         allocations=stored.allocations,
         worklist=stored.worklist,
         powerdns=beyond.powerdns,
+        leftovers=published.leftovers,
         signals=stored.signals,
         interval=settings.audit_interval,
-        keep_strays=settings.keep_strays,
         metrics=reports.metrics,
     )
     if settings.pool_registrar is None or settings.pool_registrar_token is None:

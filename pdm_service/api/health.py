@@ -1,6 +1,7 @@
 """Health, readiness, metrics."""
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -13,7 +14,7 @@ from pdm_service.wire import Health, Readiness
 
 def handlers(
     database_ready: Callable[[], Awaitable[bool]],
-    powerdns_away: Callable[[], str],
+    powerdns: Callable[[], tuple[Literal["ok", "unreachable", "failing"], str]],
     pool_domains: tuple[str, ...],
     registrars: tuple[str, ...],
     metrics: Metrics,
@@ -39,11 +40,11 @@ def handlers(
     async def readyz() -> Response[Readiness]:
         ready = await database_ready()
         # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
-        problem = powerdns_away()
+        condition, problem = powerdns()
         readiness = Readiness(
             ready=ready,
             database="ok" if ready else "unreachable",
-            powerdns="unreachable" if problem else "ok",
+            powerdns=condition,
             problem=problem or None,
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))

@@ -33,6 +33,8 @@ class Action(StrEnum):
     EXPIRED = "expired"
     EVICTED = "evicted"
     CONDEMNED = "condemned"
+    DISCARDED = "discarded"
+    ADOPTED = "adopted"
     DELEGATION = "delegation"
     NAMESERVERS_REQUESTED = "nameservers-requested"
     NAMESERVERS_PENDING = "nameservers-pending"
@@ -85,6 +87,8 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Action.EVICTED, _ACTIVE, _FREE, "nobody"),
     Transition(Action.EVICTED, _ACTIVE, _RELEASING, "publisher"),  # below a domain that somebody else proved
     Transition(Action.CONDEMNED, _FREE, _RELEASING, "publisher"),
+    Transition(Action.ADOPTED, _FREE, _ACTIVE, "publisher"),
+    Transition(Action.DISCARDED, _FREE, _FREE, "nobody"),
     Transition(Action.DELEGATION, _RESERVED, _RESERVED, "watch"),
     Transition(Action.DELEGATION, _ACTIVE, _ACTIVE, "watch"),
     Transition(Action.DELEGATION, _RELEASING, _RELEASING, "watch"),
@@ -105,6 +109,10 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Action.DS_REMOVAL_DONE, _ACTIVE, _ACTIVE, "caller"),
     Transition(Action.DS_REMOVAL_FAILED, _ACTIVE, _ACTIVE, "caller"),
 )
+
+
+ENDS = (Action.RELEASED, Action.REMOVED, Action.EXPIRED, Action.EVICTED, Action.DISCARDED)
+"""What ends a holding, where it leaves no row: what DNS has of it afterwards is a leftover."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ Pure: `plan` is given what was observed and returns what to do; the publisher do
 
 from collections.abc import Iterable
 from ipaddress import ip_address
+from uuid import UUID
 
 import msgspec
 
@@ -94,6 +95,16 @@ def wanted(allocation: Allocation, nameservers: tuple[str, ...]) -> Wanted:
         delegated=allocation.mode is Mode.POOL,
         announced=None if allocation.mode is Mode.POOL else allocation.announce_ds,
     )
+
+
+def holding_of(account: str) -> UUID | None:
+    """Return the id of the allocation that a zone was made for, by its mark; None where it has none of ours."""
+    if not account.startswith(OWNER_PREFIX):
+        return None
+    try:
+        return UUID(account.removeprefix(OWNER_PREFIX))
+    except ValueError:
+        return None
 
 
 def announcements(zone: str, keys: Iterable[tuple[str, str]], *, wanted: bool) -> tuple[RRset, RRset]:

@@ -13,6 +13,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
+from pdm_service.publisher.leftovers import Leftovers
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.signals import Signals
@@ -47,9 +48,9 @@ class PoolZones:
         allocations: Allocations,
         worklist: Worklist,
         powerdns: PowerDns,
+        leftovers: Leftovers,
         signals: Signals,
         interval: timedelta,
-        keep_strays: bool,
         metrics: Metrics,
     ) -> None:
         self._nameservers = nameservers
@@ -57,9 +58,9 @@ class PoolZones:
         self._allocations = allocations
         self._worklist = worklist
         self._powerdns = powerdns
+        self._leftovers = leftovers
         self._signals = signals
         self._interval = interval
-        self._keep_strays = keep_strays
         self._metrics = metrics
         self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
 
@@ -184,16 +185,4 @@ class PoolZones:
             and not any(names.covers(fqdn, pool) for pool in self.status)
         ]  # fmt: skip
         for fqdn in strays:
-            await self._condemn(fqdn, domain)
-
-    async def _condemn(self, fqdn: str, domain: str) -> None:
-        """Have a delegation taken away behind which there is no allocation, nor any zone but an old one of ours."""
-        child = await self._powerdns.zone(f"{fqdn}.", rrset=f"{fqdn}.")
-        if child is not None and not child.account.startswith(zone.OWNER_PREFIX):
-            return
-        if self._keep_strays:
-            logs.event(_log, logging.WARNING, "stray delegation kept", {"fqdn": fqdn})
-        elif await self._worklist.condemn(fqdn, domain):
-            self._metrics.drift()
-            self._signals.work.set()
-            logs.event(_log, logging.WARNING, "stray delegation", {"fqdn": fqdn})
+            await self._leftovers.stray(fqdn, domain)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pdm_service.model.allocation import Allocation
 from pdm_service.model.records import RRset
-from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected
+from pdm_service.powerdns import Failed, PowerDns, PowerDnsError, Rejected, Unavailable
 from pdm_service.publisher import budgets
 from pdm_service.store.rows import Lease
 from pdm_service.store.worklist import Worklist
@@ -67,12 +67,20 @@ class ParentZone:
                     await self._patch([change for change in batch if change.lease.id in held])
                     for change in batch:
                         change.end(LeaseLost())
+            except Unavailable as error:
+                # Another replica may have a better way to PowerDNS: it gets its turn before what waits here.
+                for change in [*batch, *self._take_all()]:
+                    change.end(error)
             except Exception as error:  # noqa: BLE001 - each waiter gets it
                 for change in batch or self._take():
                     change.end(error)
 
     def _take(self) -> list[_Change]:
         taken, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        return [change for change in taken if not change.done.done()]
+
+    def _take_all(self) -> list[_Change]:
+        taken, self._waiting = self._waiting, []
         return [change for change in taken if not change.done.done()]
 
     async def _patch(self, batch: list[_Change]) -> None:
@@ -89,9 +97,28 @@ class ParentZone:
             middle = len(batch) // 2
             await self._patch(batch[:middle])
             await self._patch(batch[middle:])
+        except Unavailable:
+            raise
         except PowerDnsError as error:
             for change in batch:
                 change.end(error)
         else:
             for change in batch:
                 change.end()
+
+
+class ParentZones:
+    """The parent zones that this process changes."""
+
+    def __init__(self, worklist: Worklist, powerdns: PowerDns, observe_batch: Callable[[int], None]) -> None:
+        """`observe_batch` gets how many names each change has."""
+        self._worklist = worklist
+        self._powerdns = powerdns
+        self._observe_batch = observe_batch
+        self._zones: dict[str, ParentZone] = {}
+
+    def of(self, pool_domain: str) -> ParentZone:
+        """Return the changes of a pool domain's zone."""
+        if pool_domain not in self._zones:
+            self._zones[pool_domain] = ParentZone(pool_domain, self._worklist, self._powerdns, self._observe_batch)
+        return self._zones[pool_domain]

@@ -27,8 +27,10 @@ from pdm_service.powerdns import (
     ZoneExists,
 )
 from pdm_service.publisher import budgets
+from pdm_service.publisher.leftovers import Leftovers
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
-from pdm_service.publisher.parent_zones import LeaseLost, ParentZone
+from pdm_service.publisher.parent_zones import LeaseLost, ParentZones
+from pdm_service.publisher.reach import Reach
 from pdm_service.store.rows import Lease
 from pdm_service.store.signals import Signals, until
 from pdm_service.store.worklist import Worklist
@@ -65,6 +67,8 @@ class Publisher:
         signals: Signals,
         powerdns: PowerDns,
         nameservers: Nameservers,
+        parents: ParentZones,
+        leftovers: Leftovers,
         names: tuple[str, ...],
         pace: Pace,
         metrics: Metrics,
@@ -78,21 +82,21 @@ class Publisher:
         self._names = names
         self._pace = pace
         self._metrics = metrics
-        self._parents: dict[str, ParentZone] = {}
+        self._parents = parents
+        self._leftovers = leftovers
         self._attempts: set[asyncio.Task[None]] = set()
         self._audits = 0
         self._stopping = False
         self._counted = 0.0
-        self.away = ""
-        """Why PowerDNS is not reached, as long as it is not."""
-        self._lost = False
+        self.reach = Reach()
+        """Whether PowerDNS is reached."""
 
     # --- the loop ----------------------------------------------------------------------------------
 
     async def turn(self) -> None:
         """Start what is due, and wait until there may be more; raises StoreUnavailable."""
         self._signals.work.clear()
-        if self.away:
+        if self.reach.condition != "ok":
             await self._probe()
         started = await self._start_due()
         if monotonic() >= self._counted:
@@ -113,10 +117,11 @@ class Publisher:
         await asyncio.gather(*self._attempts, return_exceptions=True)
 
     async def _start_due(self) -> int:
-        free = _ATTEMPTS_AT_ONCE - len(self._attempts)
-        if free <= 0 or self.away or self._stopping:
+        room = _ATTEMPTS_AT_ONCE if self.reach.room is None else self.reach.room
+        free = room - len(self._attempts)
+        if free <= 0 or self._stopping:
             return 0
-        leases = await self._worklist.lease(free, min(free, _AUDITS_AT_ONCE - self._audits))
+        leases = await self._worklist.lease(free, max(0, min(free, _AUDITS_AT_ONCE - self._audits)))
         for lease in leases:
             self._audits += _is_audit(lease)
             attempt = asyncio.create_task(self._attempt(lease))
@@ -125,20 +130,18 @@ class Publisher:
         return len(leases)
 
     async def _probe(self) -> None:
-        """See whether PowerDNS is back; then nothing need wait any longer."""
+        """See whether PowerDNS is back, when nothing need wait any longer; tell those who wait why."""
         try:
             await self._powerdns.alive()
-        except Unavailable as failure:
-            self.away = str(failure)
-            self._lost = True
-            asyncio.get_running_loop().call_later(budgets.PROBE, self._signals.work.set)
-            return
-        except PowerDnsError:
-            pass  # it answers, whatever it says
-        # A server that was only slow gets its pause.
-        if self._lost:
-            await self._worklist.hurry()
-        self.away, self._lost = "", False
+        except PowerDnsError as failure:
+            self.reach.lost(str(failure))
+        else:
+            # A server that was only slow gets its pause.
+            if self.reach.back():
+                await self._worklist.hurry()
+        if self.reach.condition != "ok":
+            asyncio.get_running_loop().call_later(max(budgets.PROBE, self.reach.wait), self._signals.work.set)
+            await self._worklist.tell(self.reach.problem)
 
     # --- one attempt -------------------------------------------------------------------------------
 
@@ -150,19 +153,22 @@ class Publisher:
 
     async def _attempted(self, lease: Lease[Allocation]) -> None:
         start = monotonic()
-        outcome, error, cause = "interrupted", "", ""
+        outcome, error, cause, unclear = "interrupted", "", "", True
         try:
             async with asyncio.timeout(self._pace.attempt.total_seconds()):
                 outcome = await self._converge(lease)
+            unclear = False
+            self.reach.worked()
         except TimeoutError:
             outcome, cause = "failed", "timeout"
             error = "DNS could not be written in time"
         except LeaseLost:
-            outcome = "superseded"
+            outcome, unclear = "superseded", False
         except (PowerDnsError, NotSeen, NoAnswer, StoreUnavailable) as failure:
             error, cause = str(failure), _cause(failure)
+            unclear = isinstance(failure, Unavailable) and failure.unclear
             if isinstance(failure, Unavailable):
-                self.away = error
+                self.reach.failed(error)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work
             _log.exception("an attempt at %s failed because of a defect", lease.name)
@@ -172,12 +178,16 @@ class Publisher:
             if cause:
                 self._metrics.failure(cause)
             # Also when cancelled: a lease that is not given back holds the name until it ends.
-            await asyncio.shield(self._conclude(lease, outcome, error, monotonic() - start))
+            await asyncio.shield(self._conclude(lease, outcome, error, monotonic() - start, unclear=unclear))
 
-    async def _conclude(self, lease: Lease[Allocation], outcome: str, error: str, seconds: float) -> None:
+    async def _conclude(
+        self, lease: Lease[Allocation], outcome: str, error: str, seconds: float, *, unclear: bool
+    ) -> None:
         allocation = lease.row
         recorded = True
         try:
+            if unclear:
+                await self._worklist.note_late(lease)
             if error:
                 backoff = _BACKOFF_REJECTED if outcome == "rejected" else _BACKOFF
                 delay = _delay(backoff, allocation.dns.attempts + 1)
@@ -229,7 +239,7 @@ class Publisher:
         await self._announce(want)
         await self._seen(lambda: self._nameservers.served(want.zone, ds), want.zone)
         if want.delegated:
-            await self._parent(lease).apply(lease, zone.delegation(lease.name, self._names, ds))
+            await self._parents.of(_pool(lease)).apply(lease, zone.delegation(lease.name, self._names, ds))
             await self._seen(lambda: self._nameservers.delegated(want.zone, ds), want.zone)
         outcome = _outcome(lease)
         if not await self._worklist.record_published(lease, ds, self._next_audit(), outcome):
@@ -254,10 +264,9 @@ class Publisher:
                     await self._seen(lambda: self._nameservers.have(expected), want.zone)
                 return seen.ds
             if seen:
-                if zone.is_foreign(want, seen):
-                    raise Rejected(f"PowerDNS has a zone {want.zone} that is not ours; an operator has to remove it")
+                await self._require_leftover(lease, want, seen)
                 if want.delegated:
-                    await self._parent(lease).apply(lease, zone.delegation(lease.name, (), ()))
+                    await self._parents.of(_pool(lease)).apply(lease, zone.delegation(lease.name, (), ()))
                 await self._powerdns.delete_zone(want.zone)
             if not await self._create(want):
                 raise PowerDnsError(f"{want.zone} appeared while it was being created")
@@ -265,6 +274,16 @@ class Publisher:
             return ds
         msg = f"PowerDNS made {want.zone} without a key"
         raise PowerDnsError(msg)
+
+    async def _require_leftover(self, lease: Lease[Allocation], want: zone.Wanted, seen: zone.Observed) -> None:
+        """Raise Rejected for a zone that stands where the wanted one should, and is not this service's to replace."""
+        if zone.is_foreign(want, seen):
+            raise Rejected(f"PowerDNS has a zone {want.zone} that is not ours; an operator has to remove it")
+        if seen.account != want.owner and await self._leftovers.fate(lease.name, seen.account) == "lost":
+            raise Rejected(
+                f"PowerDNS has a zone {want.zone} of another allocation, which the database knows nothing of: an "
+                "operator has to adopt or to discard it"
+            )
 
     async def _announce(self, want: zone.Wanted) -> None:
         """Make CDS and CDNSKEY of the zone as wanted."""
@@ -314,28 +333,54 @@ class Publisher:
 
     async def _take_away(self, lease: Lease[Allocation]) -> str:
         name = f"{lease.name}."
+        if lease.late and not await self._stands(lease):
+            return await self._removed(lease)
+        if not lease.row.dns.ds and await self._is_lost(lease):
+            return await self._removed(lease)
         if lease.row.mode is Mode.POOL:
-            await self._parent(lease).apply(lease, zone.delegation(lease.name, (), ()))
+            await self._parents.of(_pool(lease)).apply(lease, zone.delegation(lease.name, (), ()))
             await self._seen(lambda: self._nameservers.delegated(name, ()), name)
         await self._powerdns.delete_zone(name)
         await self._seen(lambda: self._nameservers.gone(name), name)
-        if not await self._worklist.record_removed(lease):
+        return await self._removed(lease)
+
+    async def _removed(self, lease: Lease[Allocation]) -> str:
+        if (outcome := await self._worklist.record_removed(lease)) is None:
             raise LeaseLost
-        return "removed"
+        return outcome
+
+    async def _is_lost(self, lease: Lease[Allocation]) -> bool:
+        """Return whether what stands in DNS of a name that was never published is for an operator to decide about."""
+        seen = await self._powerdns.zone(f"{lease.name}.", rrset=f"{lease.name}.")
+        if seen is None or zone.holding_of(seen.account) == lease.row.id:
+            return False
+        return await self._leftovers.fate(lease.name, seen.account) == "lost"
+
+    async def _stands(self, lease: Lease[Allocation]) -> bool:
+        """Return whether PowerDNS has anything of a name that was taken away before."""
+        name = f"{lease.name}."
+        if await self._powerdns.zone(name, rrset=name) is not None:
+            return True
+        if lease.row.mode is not Mode.POOL:
+            return False
+        parent = await self._powerdns.zone(f"{lease.row.pool_domain}.", rrset=name)
+        return parent is not None and any(rrset.type in {"NS", "DS"} for rrset in parent.sets())
 
     # --- audit -----------------------------------------------------------------------------------
 
     async def _drift(self, lease: Lease[Allocation], want: zone.Wanted) -> str:
         """Return what DNS has otherwise than published, an empty text if nothing that is ours."""
         differences = await self._nameservers.differences(await self._nameservers.one(), want)
-        if not differences:
+        # A nameserver tells of a delegation by its DS alone; what a late call may have done is looked at whole.
+        if not differences and not lease.late:
             return ""
         # DNS may differ for good reasons (a LUA RRset) or for a moment (a cache): the API shows which.
         seen = await self._powerdns.observe(want.zone)
         delegated = not want.delegated or await self._is_delegated(lease, want)
         if seen and delegated and zone.plan(want, seen) is None and set(want.known_ds) <= set(seen.ds):
             return ""
-        return f"DNS differed from what was published: {', '.join(differences)}"
+        what = ", ".join(differences) or "what PowerDNS has in its database"
+        return f"DNS differed from what was published: {what}"
 
     async def _is_delegated(self, lease: Lease[Allocation], want: zone.Wanted) -> bool:
         parent = await self._powerdns.zone(f"{lease.row.pool_domain}.", rrset=want.zone)
@@ -363,12 +408,11 @@ class Publisher:
                 pause = min(0.5, pause + 0.05)
             await asyncio.sleep(pause)
 
-    def _parent(self, lease: Lease[Allocation]) -> ParentZone:
-        name = lease.row.pool_domain
-        assert name is not None  # noqa: S101 - only names in pool mode have a parent zone of ours
-        if name not in self._parents:
-            self._parents[name] = ParentZone(name, self._worklist, self._powerdns, self._metrics.batch)
-        return self._parents[name]
+
+def _pool(lease: Lease[Allocation]) -> str:
+    name = lease.row.pool_domain
+    assert name is not None  # noqa: S101 - only names in pool mode have a parent zone of ours
+    return name
 
 
 def _outcome(lease: Lease[Allocation]) -> str:

@@ -4,10 +4,12 @@ Events are appended by the statements that make the transitions, in the same tra
 Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import LiteralString
+from uuid import UUID
 
-from pdm_service.model.event import Event
+from pdm_service.model.event import ENDS, Event
 from pdm_service.store.database import Database
 
 _COLUMNS: LiteralString = """
@@ -15,6 +17,7 @@ _COLUMNS: LiteralString = """
     outcome
 """
 _BATCH = 5000
+_ENDS = [str(action) for action in ENDS]
 
 
 class Trail:
@@ -58,6 +61,30 @@ class Trail:
             str(after[0]), after[1], since, limit,
         )  # fmt: skip
         return [Event(**row) for row in rows]
+
+    async def ended(self, holdings: Collection[tuple[str, UUID]]) -> set[UUID]:
+        """Return which of these holdings, a name and an id each, are known to have ended."""
+        rows = await self._database.rows(
+            """
+            SELECT DISTINCT e.allocation_id FROM unnest($1::text[], $2::uuid[]) AS held (fqdn, id)
+              JOIN events e ON e.fqdn = held.fqdn AND e.allocation_id = held.id
+             WHERE e.to_state IS NULL AND e.action = ANY($3)
+            """,
+            [fqdn for fqdn, _ in holdings], [one for _, one in holdings], _ENDS,
+        )  # fmt: skip
+        return {row["allocation_id"] for row in rows}
+
+    async def ended_all(self, fqdn: str) -> bool:
+        """Return whether a name was held, and everything that it was held by is known to have ended."""
+        row = await self._database.row(
+            """
+            SELECT bool_and(ended) AS ended FROM (
+                SELECT bool_or(to_state IS NULL AND action = ANY($2)) AS ended FROM events WHERE fqdn = $1
+                 GROUP BY allocation_id) AS held
+            """,
+            fqdn, _ENDS,
+        )  # fmt: skip
+        return bool(row and row["ended"])
 
     async def forget(self, older: timedelta) -> int:
         """Delete entries older than that, some at a time; return how many."""

@@ -55,6 +55,8 @@ class Lease(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """As it was when it was leased."""
     waited_seconds: float = 0.0
     """How long the row had been due."""
+    late: bool = False
+    """Whether a call of PowerDNS about the name may still be carried out that was given up before."""
 
 
 def allocation_of(row: asyncpg.Record) -> Allocation:

@@ -25,10 +25,23 @@ from pdm_service.store.rows import COLUMNS, OUTCOME_CHANNEL, Lease, allocation_o
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
+_HELD = timedelta(seconds=15)
+"""How long a name is nobody's after a call was given up: longer than a server that is well takes to carry it out."""
+_WATCHED = timedelta(seconds=305)
+"""How long such a name is looked at."""
+_SOON, _AGAIN = timedelta(seconds=2), timedelta(seconds=10)
+"""When it is looked at first, once it has come to rest, and how often then."""
 _PARENT_LOCKS = 0x70646D  # "pdm": the first key of the advisory locks on parent zones
 
 # $1 fqdn, $2 generation, $3 lease: the row as it was leased.
 _AS_LEASED: LiteralString = "fqdn = $1 AND generation = $2 AND lease_id = $3"
+
+
+def _next(usual: LiteralString, sooner: LiteralString, watched: LiteralString) -> LiteralString:
+    """Return when a published name is looked at again: sooner while a call on it may come late, which is so long."""
+    return f"""CASE
+        WHEN EXISTS (SELECT FROM late_calls l WHERE l.fqdn = allocations.fqdn AND l.since > now() - {watched}::interval)
+        THEN least({usual}::interval, {sooner}::interval) ELSE {usual}::interval END"""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -48,31 +61,100 @@ class Worklist:
         self._quarantine = quarantine
 
     async def lease(self, limit: int, audits: int) -> list[Lease[Allocation]]:
-        """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
+        """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones.
+
+        Of what another publisher did not finish it is noted that its calls may come late.
+        """
         rows = await self._database.rows(
             f"""
             WITH unpublished AS (
-                SELECT fqdn FROM allocations
+                SELECT fqdn, pool_domain, lease_id FROM allocations
                  WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
                    AND dns_state IN ('pending', 'removing') AND (not_before IS NULL OR not_before <= now())
                  ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+            suspected AS (
+                SELECT fqdn, d.pool_domain, lease_id FROM allocations d JOIN late_calls USING (fqdn)
+                 WHERE d.due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+                   AND dns_state = 'published'
+                 ORDER BY d.due_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED),
             published AS (
-                SELECT fqdn FROM allocations
+                SELECT fqdn, pool_domain, lease_id FROM allocations
                  WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
                    AND dns_state = 'published'
                  ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+            chosen AS (
+                SELECT * FROM unpublished UNION SELECT * FROM suspected UNION SELECT * FROM published),
+            unfinished AS (
+                INSERT INTO late_calls AS l (fqdn, pool_domain)
+                SELECT fqdn, pool_domain FROM chosen WHERE lease_id IS NOT NULL ORDER BY fqdn
+                    ON CONFLICT (fqdn) DO UPDATE SET since = now(), due_at = now()
+                RETURNING fqdn),
             a AS (
                 UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $3
-                 WHERE fqdn IN (SELECT fqdn FROM unpublished UNION ALL SELECT fqdn FROM published)
+                 WHERE fqdn IN (SELECT fqdn FROM chosen)
                 RETURNING *)
-            SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited FROM a
+            SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited,
+                   a.fqdn IN (SELECT fqdn FROM late_calls UNION ALL SELECT fqdn FROM unfinished) AS late
+              FROM a
             """,
             limit, audits, self._lease,
         )  # fmt: skip
         return [
-            Lease(id=row["lease_id"], name=row["fqdn"], row=allocation_of(row), waited_seconds=row["waited"])
+            Lease(
+                id=row["lease_id"], name=row["fqdn"], row=allocation_of(row), waited_seconds=row["waited"],
+                late=row["late"],
+            )
             for row in rows
-        ]
+        ]  # fmt: skip
+
+    async def lease_reserved(self, fqdn: str) -> Lease[Allocation] | None:
+        """Lease a reservation, None if there is none: nothing of it is published before the lease is given up."""
+        row = await self._database.row(
+            f"""
+            WITH a AS (
+                UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $2
+                 WHERE fqdn = $1 AND state = 'reserved' AND (lease_until IS NULL OR lease_until < now())
+                RETURNING *)
+            SELECT {COLUMNS}, a.lease_id FROM a
+            """,
+            fqdn, self._lease,
+        )  # fmt: skip
+        return Lease(id=row["lease_id"], name=row["fqdn"], row=allocation_of(row)) if row else None
+
+    # --- calls that may come late ----------------------------------------------------------------
+
+    async def note_late(self, lease: Lease[Allocation]) -> None:
+        """Note that a call on a name was given up, and may be carried out yet."""
+        await self._database.execute(
+            """
+            INSERT INTO late_calls (fqdn, pool_domain) VALUES ($1, $2)
+                ON CONFLICT (fqdn) DO UPDATE SET since = now(), due_at = now()
+            """,
+            lease.name, lease.row.pool_domain,
+        )  # fmt: skip
+
+    async def late_and_free(self, limit: int) -> list[tuple[str, str | None]]:
+        """Return names that are due for a look, and that nobody has in DNS, with their pool domains.
+
+        What a lease finds (a published name, one that is being released) is the publisher's. Also forgets the names
+        that have been looked at for long enough.
+        """
+        rows = await self._database.rows(
+            """
+            WITH over AS (
+                DELETE FROM late_calls l WHERE since < now() - $2::interval
+                   AND NOT EXISTS (
+                       SELECT FROM allocations a WHERE a.fqdn = l.fqdn AND a.dns_state IN ('pending', 'removing'))),
+            due AS (
+                SELECT fqdn FROM late_calls l WHERE due_at <= now() AND since >= now() - $2::interval
+                   AND NOT EXISTS (SELECT FROM allocations a WHERE a.fqdn = l.fqdn AND a.state <> 'reserved')
+                 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+            UPDATE late_calls SET due_at = now() + $3::interval WHERE fqdn IN (SELECT fqdn FROM due)
+            RETURNING fqdn, pool_domain
+            """,
+            limit, _WATCHED, _AGAIN,
+        )  # fmt: skip
+        return [(row["fqdn"], row["pool_domain"]) for row in rows]
 
     async def record_published(
         self, lease: Lease[Allocation], ds: Sequence[str], look_again: timedelta, outcome: str
@@ -83,7 +165,7 @@ class Worklist:
             WITH a AS (
                 UPDATE allocations
                    SET dns_state = 'published', ds = $4, dns_error = NULL, dns_updated_at = now(), attempts = 0,
-                       due_at = now() + $5::interval, lease_id = NULL, lease_until = NULL
+                       due_at = now() + {_next("$5", "$7", "$8")}, lease_id = NULL, lease_until = NULL
                  WHERE {_AS_LEASED} AND state = 'active'
                 RETURNING fqdn, id),
             noted AS (
@@ -91,14 +173,29 @@ class Worklist:
                 SELECT fqdn, id, 'published', 'publisher', 'active', 'active', $6 FROM a)
             SELECT pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
             """,
-            lease, list(ds), look_again, outcome,
+            lease, list(ds), look_again, outcome, _SOON, _WATCHED,
         )  # fmt: skip
 
-    async def record_removed(self, lease: Lease[Allocation]) -> bool:
-        """Forget a name that DNS has no more: it is free; False if the wanted state changed meanwhile."""
-        return await self._record(
+    async def record_removed(self, lease: Lease[Allocation]) -> str | None:
+        """Forget a name that DNS has no more, and return `removed`: it is free.
+
+        `held` where a call may still be carried out: it is looked at again before. None if the wanted state changed
+        meanwhile.
+        """
+        row = await self._database.row(
             f"""
-            WITH a AS (DELETE FROM allocations WHERE {_AS_LEASED} AND state = 'releasing' RETURNING *),
+            WITH held AS (
+                UPDATE allocations
+                   SET due_at = now() + $6::interval, attempts = 0, lease_id = NULL, lease_until = NULL,
+                       dns_error = 'a call of PowerDNS that was given up may still be carried out'
+                 WHERE {_AS_LEASED} AND state = 'releasing'
+                   AND EXISTS (SELECT FROM late_calls l WHERE l.fqdn = $1 AND l.since > now() - $5::interval)
+                RETURNING fqdn),
+            a AS (
+                DELETE FROM allocations
+                 WHERE {_AS_LEASED} AND state = 'releasing'
+                   AND NOT EXISTS (SELECT FROM late_calls l WHERE l.fqdn = $1 AND l.since > now() - $5::interval)
+                RETURNING *),
             kept AS (
                 INSERT INTO quarantine (fqdn, pool_domain, subdomain, owner, tenant, until)
                 SELECT fqdn, pool_domain, subdomain, owner, tenant, now() + $4::interval FROM a
@@ -108,20 +205,23 @@ class Worklist:
             noted AS (
                 INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
                 SELECT fqdn, id, 'removed', 'publisher', 'releasing' FROM a)
-            SELECT pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
+            SELECT 'removed' AS outcome, pg_notify('{OUTCOME_CHANNEL}', fqdn) FROM a
+            UNION ALL SELECT 'held', NULL FROM held
             """,
-            lease, self._quarantine,
+            lease.name, lease.row.generation, lease.id, self._quarantine, _HELD, _SOON,
         )  # fmt: skip
+        return row["outcome"] if row else None
 
     async def record_unchanged(self, lease: Lease[Allocation], look_again: timedelta) -> bool:
         """Record that an audit found DNS as wanted."""
         return await self._record(
             f"""
             UPDATE allocations
-               SET due_at = now() + $4::interval, dns_error = NULL, attempts = 0, lease_id = NULL, lease_until = NULL
+               SET due_at = now() + {_next("$4", "$5", "$6")}, dns_error = NULL, attempts = 0, lease_id = NULL,
+                   lease_until = NULL
              WHERE {_AS_LEASED} RETURNING fqdn
             """,
-            lease, look_again,
+            lease, look_again, _AGAIN, _WATCHED,
         )  # fmt: skip
 
     async def record_drift(self, lease: Lease[Allocation], what: str) -> bool:
@@ -182,7 +282,18 @@ class Worklist:
         )  # fmt: skip
         return row is not None
 
-    async def condemn(self, fqdn: str, pool_domain: str) -> bool:
+    async def tell(self, problem: str) -> None:
+        """Have the caller of each name that has been waiting for some seconds read why."""
+        await self._database.execute(
+            """
+            UPDATE allocations SET dns_error = $1
+             WHERE dns_state IN ('pending', 'removing') AND dns_error IS NULL AND lease_id IS NULL
+               AND due_at < now() - interval '2 seconds' AND (not_before IS NULL OR not_before <= now())
+            """,
+            problem,
+        )
+
+    async def condemn(self, fqdn: str, pool_domain: str | None) -> bool:
         """Have a name taken out of DNS that nobody holds, and let nobody have it before.
 
         False if somebody holds it, or a name above or below it. It becomes an allocation that is being
@@ -193,14 +304,16 @@ class Worklist:
         except asyncpg.ExclusionViolationError:
             return False
 
-    async def _condemn(self, fqdn: str, pool_domain: str) -> bool:
+    async def _condemn(self, fqdn: str, pool_domain: str | None) -> bool:
         row = await self._database.row(
             """
             WITH a AS (
                 INSERT INTO allocations (
-                    fqdn, span, mode, pool_domain, subdomain, state, reserved_at, token_digest,
+                    fqdn, span, mode, proof, pool_domain, subdomain, state, reserved_at, token_digest,
                     dns_state, dns_updated_at, due_at)
-                VALUES ($1, name_span($2, $3), 'pool', $4, $5, 'releasing', now(), '', 'removing', now(), now())
+                VALUES ($1, name_span($2, $3), CASE WHEN $4::text IS NULL THEN 'byo-manual' ELSE 'pool' END,
+                        CASE WHEN $4::text IS NULL THEN 'transition' END, $4, $5, 'releasing', now(), '',
+                        'removing', now(), now())
                 ON CONFLICT (fqdn) DO NOTHING
                 RETURNING fqdn, id),
             noted AS (
@@ -208,7 +321,7 @@ class Worklist:
                 SELECT fqdn, id, 'condemned', 'publisher', 'releasing' FROM a)
             SELECT fqdn FROM a
             """,
-            fqdn, *names.span(fqdn), pool_domain, fqdn.removesuffix(f".{pool_domain}"),
+            fqdn, *names.span(fqdn), pool_domain, pool_domain and fqdn.removesuffix(f".{pool_domain}"),
         )  # fmt: skip
         return row is not None
 

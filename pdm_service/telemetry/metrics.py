@@ -19,6 +19,7 @@ OUTCOMES = (
     "changed",
     "repaired",
     "removed",
+    "held",
     "unchanged",
     "failed",
     "rejected",
@@ -110,6 +111,14 @@ class Metrics:
         self._failures = Counter("pdm_publisher_failures", "Attempts that failed, by cause.", ["cause"], registry=r)
         self._drift_repaired = Counter("pdm_drift_repaired", "Published names whose DNS was repaired.", registry=r)
         self._powerdns_up = Gauge("pdm_powerdns_up", "Whether PowerDNS's API answers.", registry=r)
+        self._powerdns_failing = Gauge(
+            "pdm_powerdns_failing", "Whether changes get nowhere though PowerDNS answers small questions.", registry=r
+        )
+        self._lost = Gauge(
+            "pdm_lost_zones",
+            "Zones with this service's mark in DNS that the database knows nothing of, by pool domain.",
+            ["pool"], registry=r,
+        )  # fmt: skip
         self._database_up = Gauge("pdm_database_up", "Whether PostgreSQL answers, with this schema.", registry=r)
         self._connections = Gauge(
             "pdm_database_connections", "Connections to PostgreSQL, by what they are for.", ["pool", "state"],
@@ -182,6 +191,16 @@ class Metrics:
         """Set whether the service's servers answer."""
         self._database_up.set(database)
         self._powerdns_up.set(powerdns)
+
+    def failing(self, *, failing: bool) -> None:
+        """Set whether this replica leaves PowerDNS to the others."""
+        self._powerdns_failing.set(failing)
+
+    def lost(self, zones: Mapping[str, int]) -> None:
+        """Set how many zones of unknown allocations there are, by pool domain."""
+        self._lost.clear()
+        for pool, count in zones.items():
+            self._lost.labels(pool).set(count)
 
     def connections(self, pool: str, used: int, idle: int) -> None:
         """Set how many connections to PostgreSQL are in use, and wait."""

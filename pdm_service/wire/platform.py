@@ -108,7 +108,8 @@ class Readiness(Reply, kw_only=True):
 
     ready: bool
     database: Literal["ok", "unreachable"]
-    powerdns: Literal["ok", "unreachable"]
+    powerdns: Literal["ok", "unreachable", "failing"]
+    """`failing`: it answers, but changes get nowhere from here; other replicas go on."""
     problem: str | None = None
     """Why PowerDNS is not reached."""
 

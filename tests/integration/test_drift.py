@@ -115,14 +115,29 @@ def test_drift_of_what_is_ours_is_repaired(auditing: Service, api: Api, powerdns
 
 
 def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, api: Api) -> None:
-    """A delegation to the platform without an allocation goes; one to somebody else's nameservers stays."""
-    stray, foreign = f"{name()}.{auditing.pool}", f"{name()}.{auditing.pool}"
+    """A delegation to the platform that a release left behind goes.
+
+    One that the database knows nothing of stays, and is told; so does one to somebody else's nameservers.
+    """
+    released = name()
+    auditing.publish(released)
+    auditing.release(released)
+    auditing.gone(released)
+    left, lost, foreign = (f"{label}.{auditing.pool}" for label in (released, name(), name()))
+    hosts = [f"{one}." for one in NAMESERVERS]
     api.patch(
         auditing.pool,
-        rrset(stray, "NS", *(f"{one}." for one in NAMESERVERS), ttl=300),
+        rrset(left, "NS", *hosts, ttl=300),
+        rrset(lost, "NS", *hosts, ttl=300),
         rrset(foreign, "NS", "ns.partner.test."),
     )
-    eventually(lambda: set(api.delegations(auditing.pool)) == {foreign}, 15)
+    eventually(lambda: set(api.delegations(auditing.pool)) == {lost, foreign}, 15)
+
+    def told() -> bool:
+        return lost in {line.get("fqdn") for line in auditing.lines() if line["message"] == "stray delegation kept"}
+
+    eventually(told, 15)
+    assert set(api.delegations(auditing.pool)) == {lost, foreign}
 
 
 def test_what_an_audit_takes_for_known(service: Service, database_url: str) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ class World:
             PDM_POOL_REGISTRAR="dynadot", PDM_POOL_REGISTRAR_TOKEN=self.registrar.token,
             PDM_REGISTRAR_DYNADOT_URL=self.registrar.url, PDM_RECONCILE_INTERVAL="1s", PDM_AUDIT_INTERVAL="2s",
             PDM_POOL_DOMAINS=f"{pool},below.{pool}", PDM_DNS_ROOT_HINTS="root.test=127.0.0.1:9", PDM_LOG_LEVEL="info",
+            PDM_LEASE="20s",
         )  # fmt: skip
         self.service.client.headers.update(KEY)
         self.prometheus = Prometheus(directory, self.service.port)
@@ -205,6 +207,36 @@ def powerdns_away(world: World) -> Iterator[None]:
     finally:
         world.powerdns.start()
     world.service.published(label)
+
+
+@contextlib.contextmanager
+def zone_lost(world: World) -> Iterator[None]:
+    lost = f"{name()}.{world.service.pool}"
+    Api(world.powerdns).create(lost, account=f"pdm-{uuid.uuid4().hex}", nameservers=["ns1.platform.test."])
+    yield
+    Api(world.powerdns).delete(lost)
+
+
+@contextlib.contextmanager
+def changes_get_nowhere(world: World) -> Iterator[None]:
+    """PowerDNS's writes wait for a lock in its database."""
+    over = threading.Event()
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(world.postgres.dsn(world.powerdns.directory.name))
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE records, domains IN EXCLUSIVE MODE")
+            while not over.is_set():
+                await asyncio.sleep(0.1)
+        await connection.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -323,6 +355,9 @@ def wrong_keys(world: World) -> Iterator[None]:
 
 FAULTS: list[tuple[Callable[[World], contextlib.AbstractContextManager[None]], set[str], set[str]]] = [
     (drift, {"PDMDriftFound"}, set()),
+    (zone_lost, {"PDMZonesLost"}, set()),
+    (changes_get_nowhere, {"PDMPowerDNSFailing"},
+     {"PDMPublishingFailing", "PDMPublishingStalled", "PDMPoolZoneNotReady", "PDMSlowRequests"}),
     (rejected, {"PDMPublishingRejected"}, {"PDMDriftFound", "PDMPublishingStalled"}),
     (defect, {"PDMErrors"}, set()),
     (file_broken, {"PDMFileInvalid"}, set()),

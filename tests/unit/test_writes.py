@@ -17,6 +17,7 @@ OWN = {
     "pool_registrations": {"pool_registrations"},
     "registrar_changes": {"registrar_changes", "undo_sheets"},
     "watches": {"watches"},
+    "worklist": {"late_calls"},
 }
 BEYOND = {
     ("allocations", "INSERT", "orphans"): "a domain that is released while it points here becomes an orphan",
@@ -28,6 +29,8 @@ BEYOND = {
     ("claims", "INSERT", "watches"): "the delegation of a domain that is claimed, or adopted, is observed at once",
     ("declarations", "INSERT", "allocations"): "a declared name is an allocation",
     ("declarations", "UPDATE", "allocations"): "a declared name is an allocation",
+    ("lost", "INSERT", "allocations"): "an operator takes back what the database has lost",
+    ("lost", "DELETE", "allocations"): "an operator ends the reservation that stands in the way of that",
     ("worklist", "UPDATE", "allocations"): "the publisher leases rows, and records what came of them",
     ("worklist", "INSERT", "allocations"): "a name in DNS that nobody holds is condemned",
     ("worklist", "DELETE", "allocations"): "a name that DNS has no more is free",
