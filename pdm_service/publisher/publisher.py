@@ -158,7 +158,8 @@ class Publisher:
             async with asyncio.timeout(self._pace.attempt.total_seconds()):
                 outcome = await self._converge(lease)
             unclear = False
-            self.reach.worked()
+            if outcome != "unchanged":
+                self.reach.worked()
         except TimeoutError:
             outcome, cause = "failed", "timeout"
             error = "DNS could not be written in time"
@@ -168,7 +169,7 @@ class Publisher:
             error, cause = str(failure), _cause(failure)
             unclear = isinstance(failure, Unavailable) and failure.unclear
             if isinstance(failure, Unavailable):
-                self.reach.failed(error)
+                self.reach.failed(lease.name, error)
             outcome = "rejected" if isinstance(failure, Rejected) else "failed"
         except Exception:  # noqa: BLE001 - a defect must not end the work
             _log.exception("an attempt at %s failed because of a defect", lease.name)

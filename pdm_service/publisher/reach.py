@@ -11,8 +11,9 @@ from typing import Literal
 
 Condition = Literal["ok", "unreachable", "failing"]
 
-_IN_A_ROW = 3
-"""Attempts without an answer, and none with one between them: one name alone may have its own trouble."""
+_IN_A_ROW, _NAMES = 3, 2
+"""Changes without an answer, of how many names, and none that got through between them: one name alone may have its
+own trouble."""
 _YIELD = (5.0, 30.0)
 """How long is yielded at first, and at most; each time twice as long."""
 
@@ -23,6 +24,7 @@ class Reach:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._failed = 0
+        self._names: set[str] = set()
         self._yields = 0
         self._until = 0.0
         self._away = False
@@ -59,10 +61,11 @@ class Reach:
             self.problem = ""
         return was
 
-    def failed(self, problem: str) -> None:
-        """Note that an attempt got no answer."""
+    def failed(self, name: str, problem: str) -> None:
+        """Note that an attempt to change a name got no answer."""
         self._failed += 1
-        if self._failed >= _IN_A_ROW or self._yields:
+        self._names.add(name)
+        if (self._failed >= _IN_A_ROW and len(self._names) >= _NAMES) or self._yields:
             if self._clock() >= self._until:
                 first, most = _YIELD
                 self._until = self._clock() + min(most, first * 2**self._yields)
@@ -75,8 +78,9 @@ class Reach:
             self.worked()
 
     def worked(self) -> None:
-        """Note that an attempt had its answers."""
+        """Note that a change got through."""
         self._failed = self._yields = 0
+        self._names.clear()
         self._until = 0.0
         if not self._away:
             self.problem = ""

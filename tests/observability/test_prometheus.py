@@ -226,8 +226,7 @@ def changes_get_nowhere(world: World) -> Iterator[None]:
         connection = await asyncpg.connect(world.postgres.dsn(world.powerdns.directory.name))
         async with connection.transaction():
             await connection.execute("LOCK TABLE records, domains IN EXCLUSIVE MODE")
-            while not over.is_set():
-                await asyncio.sleep(0.1)
+            await asyncio.to_thread(over.wait)
         await connection.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(hold()))
