@@ -1,11 +1,13 @@
 """What answers where PowerDNS should: something else, or PowerDNS over a way that loses changes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import httpx
 import pytest
 
 from pdm_service.dev.servers import PowerDNS
+from pdm_service.model.records import RRset
+from pdm_service.powerdns import PowerDns, Unavailable
 from tests.eventually import eventually
 from tests.holding import HoldingProxy
 from tests.service import Service, name
@@ -43,6 +45,32 @@ def readiness(service: Service) -> dict[str, str]:
     reply = service.client.get("/readyz")
     assert reply.status_code == 200  # what callers ask for is stored
     return reply.json()
+
+
+@pytest.mark.parametrize(("strange", "words"), STRANGE.values(), ids=STRANGE.keys())
+async def test_what_it_says_is_not_believed(
+    powerdns: PowerDNS, proxy: HoldingProxy, strange: bytes, words: str
+) -> None:
+    """It tells of no zone, not that there is none either; and of a change it is not known whether it was made."""
+    proxy.answer = strange
+    client = PowerDns(proxy.api_url, powerdns.api_key, "localhost", 4, lambda *_: None)
+    records = (RRset(name="x.test.", type="A", ttl=60, contents=("192.0.2.1",)),)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "read": lambda: client.zone("x.test."),
+        "delete": lambda: client.delete_zone("x.test."),
+        "create": lambda: client.create_zone("x.test.", {}, records),
+        "change": lambda: client.patch("x.test.", records),
+        "list": lambda: anext(client.zones()),
+        "alive": client.alive,
+    }
+    if strange.endswith(b"[]"):
+        del calls["list"]  # no zones may be true
+    for what, call in calls.items():
+        with pytest.raises(Unavailable) as caught:
+            await call()
+        assert words in str(caught.value) or what == "list", what
+        assert caught.value.unclear == (what in {"delete", "create", "change"} and "key" not in words), what
+    await client.close()
 
 
 @pytest.mark.parametrize(("strange", "words"), STRANGE.values(), ids=STRANGE.keys())
