@@ -97,6 +97,8 @@ CREATE TABLE allocations (
     due_at             timestamptz,                   -- when the publisher is to try, try again or audit; null: never
     lease_id           uuid,                          -- the publisher at work; null: none
     lease_until        timestamptz,                   -- until when
+    serial             bigint,                        -- of the zone, up to which it was looked at; null: not yet
+    listed_serial      bigint,                        -- of the zone, when a list of all zones made the name due
 
     -- One holder a name. Of any number of callers at the same time one inserts the row, the others find it.
     CONSTRAINT allocations_pkey PRIMARY KEY (fqdn),
@@ -201,6 +203,24 @@ CREATE INDEX quarantine_until ON quarantine (until);
 
 -- Serves: which names in quarantine look like this one?
 CREATE INDEX quarantine_skeleton ON quarantine (skeleton, pool_domain);
+
+--- Pool zones --------------------------------------------------------------------------------------------------------
+
+-- A row is a pool zone: as long as its serial is the one that it was read whole at, and one more for each change of our
+-- own since then, nobody else has changed it.
+--
+-- Inserted by: worklist, before the first change of a pool zone, and when it was read whole.
+-- Changed by:  worklist, before each change, and when the zone was read whole.
+-- Deleted by:  nobody.
+CREATE TABLE parent_zones (
+    pool_domain text        NOT NULL,                 -- the zone
+    writes      bigint      NOT NULL DEFAULT 0,       -- changes of our own since it was read whole
+    serial      bigint,                               -- its serial then; null: it was not read yet
+    read_at     timestamptz,                          -- when that was
+
+    -- Serves: has anybody else changed this zone?
+    CONSTRAINT parent_zones_pkey PRIMARY KEY (pool_domain)
+);
 
 --- Calls that may come late -----------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
         parts.store.signals.listen(parts.settings.database_url),
         forever("looking for work", parts.publishing.publisher.turn),
         forever("looking for late calls", parts.publishing.leftovers.turn, _LATE_SECONDS),
-        forever("looking for lost zones", partial(_sweep, parts)),
+        forever("comparing zones", partial(_compare, parts)),
         forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
         forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
     ]
@@ -62,11 +62,11 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     return found
 
 
-async def _sweep(parts: Parts) -> None:
-    """Look for zones behind which there is no allocation, and wait until it is time again."""
+async def _compare(parts: Parts) -> None:
+    """Compare all zones with the allocations, and wait until it is time again."""
     pause = parts.settings.audit_interval.total_seconds() * uniform(0.75, 1.25)
     try:
-        await parts.publishing.leftovers.sweep()
+        await parts.publishing.comparison.zones()
     except PowerDnsError:
         pause = min(pause, _WITHOUT_POWERDNS_SECONDS)
     await asyncio.sleep(pause)

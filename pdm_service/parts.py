@@ -32,6 +32,7 @@ from pdm_service.names.policy import Policy
 from pdm_service.pools.registration import Guard, GuardPace
 from pdm_service.pools.zones import PoolZones
 from pdm_service.powerdns import PowerDns
+from pdm_service.publisher.comparison import Comparison
 from pdm_service.publisher.leftovers import Leftovers
 from pdm_service.publisher.nameservers import Nameservers
 from pdm_service.publisher.outcome import Outcomes
@@ -226,6 +227,7 @@ class Publishing:
 
     nameservers: Nameservers
     leftovers: Leftovers
+    comparison: Comparison
     publisher: Publisher
     outcomes: Outcomes
 
@@ -235,7 +237,8 @@ def publishing(settings: Settings, reports: Telemetry, stored: Store, beyond: Ou
     nameservers = Nameservers(settings.nameservers, settings.nameserver_addresses, beyond.powerdns)
     pace = Pace(
         reconcile=settings.reconcile_interval,
-        audit=settings.audit_interval,
+        look=settings.look_interval,
+        audits_per_second=settings.audit_rate,
         attempt=settings.lease * _ATTEMPT_SHARE,
     )
     parents = ParentZones(stored.worklist, beyond.powerdns, reports.metrics.batch)
@@ -248,6 +251,15 @@ def publishing(settings: Settings, reports: Telemetry, stored: Store, beyond: Ou
         signals=stored.signals,
         pool_domains=settings.pool_domains,
         keep_strays=settings.keep_strays,
+        metrics=reports.metrics,
+    )
+    comparison = Comparison(
+        worklist=stored.worklist,
+        leftovers=leftovers,
+        powerdns=beyond.powerdns,
+        signals=stored.signals,
+        nameservers=settings.nameservers,
+        pool_domains=settings.pool_domains,
         metrics=reports.metrics,
     )
     publisher = Publisher(
@@ -265,6 +277,7 @@ def publishing(settings: Settings, reports: Telemetry, stored: Store, beyond: Ou
     return Publishing(
         nameservers=nameservers,
         leftovers=leftovers,
+        comparison=comparison,
         publisher=publisher,
         outcomes=Outcomes(stored.allocations, stored.signals),
     )
@@ -287,10 +300,9 @@ def pools(settings: Settings, reports: Telemetry, stored: Store, beyond: Outside
         allocations=stored.allocations,
         worklist=stored.worklist,
         powerdns=beyond.powerdns,
-        leftovers=published.leftovers,
+        comparison=published.comparison,
         signals=stored.signals,
         interval=settings.audit_interval,
-        metrics=reports.metrics,
     )
     if settings.pool_registrar is None or settings.pool_registrar_token is None:
         logs.announce("no pool registrar", {"poolDomains": settings.pool_domains, "unguarded": "nameservers, DS"})

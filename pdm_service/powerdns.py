@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from time import perf_counter
 from typing import TypeVar
 from urllib.parse import quote
@@ -82,6 +83,7 @@ class ZoneSettings(msgspec.Struct, frozen=True, kw_only=True):
     nsec3param: str = ""
     nsec3narrow: bool = False
     soa_edit_api: str = ""
+    serial: int = 0
     rrsets: list[_RRset]
 
     def sets(self) -> tuple[RRset, ...]:
@@ -118,6 +120,7 @@ class Listed(msgspec.Struct):
     """A zone in the list of all."""
 
     name: str
+    serial: int
     account: str = ""
 
 
@@ -132,9 +135,10 @@ _DONE = {"POST": 201, "PATCH": 204, "DELETE": 204}
 """What PowerDNS answers to a change that is made."""
 _LIST_TIMEOUT = httpx.Timeout(CALL_SECONDS, read=60.0)
 """For the list of all zones: the server thinks for seconds before it sends the first byte."""
+_RRSETS = re.compile(r'(?<!\\)"rrsets": *\[')
 _BETWEEN = re.compile(r"[\s\[,]*")
 _LONGEST = 1_000_000
-"""Of one zone in the list, in characters."""
+"""Of one object in a list, in characters."""
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 
 
@@ -227,21 +231,36 @@ class PowerDns:
         Read as a stream: of 100,000 zones PowerDNS sends 27 MB. Without the DNSSEC flag of each, which takes it most of
         the time.
         """
+        async with aclosing(self._stream("list-zones", "/zones?dnssec=false")) as texts:
+            async for listed in _objects(texts, Listed, "list-zones"):
+                yield listed
+
+    async def rrsets(self, name: str) -> AsyncGenerator[RRset, None]:
+        """Yield every RRset of a zone that is served; raises PowerDnsError.
+
+        Those of one name come one after the other. Read as a stream: 100,000 delegations are 44 MB.
+        """
+        async with aclosing(self._stream("get-zone-whole", f"/zones/{_id(name)}")) as texts:
+            async for found in _objects(texts, _RRset, "get-zone-whole", behind=_RRSETS):
+                if contents := tuple(record.content for record in found.records if not record.disabled):
+                    yield RRset(name=found.name, type=found.type, ttl=found.ttl, contents=contents)
+
+    async def _stream(self, operation: str, path: str) -> AsyncGenerator[str, None]:
+        """Yield the text of a long answer as it comes; raises Unavailable."""
         client = self._client(self._trusted())
-        path = f"{self._server}/zones?dnssec=false"
         async with self._slots:
             start, outcome = perf_counter(), "unavailable"
             try:
-                async with client.stream("GET", path, timeout=_LIST_TIMEOUT) as reply:
+                async with client.stream("GET", self._server + path, timeout=_LIST_TIMEOUT) as reply:
                     outcome = "ok" if reply.is_success else str(reply.status_code)
                     if not reply.is_success:
-                        raise Unavailable(f"PowerDNS does not list its zones ({reply.status_code})")
-                    async for listed in _objects(reply.aiter_text()):
-                        yield listed
+                        raise Unavailable(f"PowerDNS does not tell ({operation}: {reply.status_code})")
+                    async for text in reply.aiter_text():
+                        yield text
             except httpx.HTTPError as error:
-                raise Unavailable(f"PowerDNS does not answer (list-zones: {type(error).__name__})") from error
+                raise Unavailable(f"PowerDNS does not answer ({operation}: {type(error).__name__})") from error
             finally:
-                self._observe("list-zones", outcome, perf_counter() - start)
+                self._observe(operation, outcome, perf_counter() - start)
 
     async def ds(self, name: str) -> tuple[str, ...]:
         """Return the DS (SHA-256) of the zone's active keys, in canonical form; empty if it has none.
@@ -380,22 +399,39 @@ def _change(rrset: RRset) -> dict[str, object]:
     return {**_words(rrset), "changetype": "REPLACE"}
 
 
-async def _objects(texts: AsyncIterator[str]) -> AsyncIterator[Listed]:
-    """Yield the zones of a list in JSON as it comes in; raises Unavailable where it is none."""
-    decoder, text = json.JSONDecoder(), ""
+async def _objects(
+    texts: AsyncIterator[str], kind: type[_T], operation: str, *, behind: re.Pattern[str] | None = None
+) -> AsyncGenerator[_T, None]:
+    """Yield the objects of a list in JSON as it comes in: of the only one, or of that `behind` some text.
+
+    Raises Unavailable where there is no such list, or it does not end.
+    """
+    decoder, text, ended = json.JSONDecoder(), "", False
     async for more in texts:
+        if ended:
+            continue  # what follows the list
         text += more
+        if behind is not None:
+            if (found := behind.search(text)) is None:
+                text = text[-_LONGEST:]
+                continue
+            text, behind = text[found.end() :], None
         place = 0
         while match := _BETWEEN.match(text, place):
             try:
-                found, place = decoder.raw_decode(text, match.end())
-                yield msgspec.convert(found, Listed)
+                value, place = decoder.raw_decode(text, match.end())
+                yield msgspec.convert(value, kind)
             except json.JSONDecodeError:
+                ended = text.startswith("]", match.end())
                 break
             except msgspec.ValidationError:
-                raise Unavailable("what answers is not PowerDNS's API (list-zones)") from None
+                raise _no_list(operation) from None
         text = text[place:]
         if len(text) > _LONGEST:
             break
-    if text.strip() not in {"]", "[]"}:
-        raise Unavailable("what answers is not PowerDNS's API (list-zones)")
+    if not ended:
+        raise _no_list(operation)
+
+
+def _no_list(operation: str) -> Unavailable:
+    return Unavailable(f"what answers is not PowerDNS's API ({operation})")

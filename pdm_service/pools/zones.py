@@ -13,13 +13,12 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
-from pdm_service.publisher.leftovers import Leftovers
+from pdm_service.publisher.comparison import Comparison
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.signals import Signals
 from pdm_service.store.worklist import Worklist
 from pdm_service.telemetry import logs
-from pdm_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _WRITER_SECONDS = 2 * RECTIFY_SECONDS
@@ -48,20 +47,18 @@ class PoolZones:
         allocations: Allocations,
         worklist: Worklist,
         powerdns: PowerDns,
-        leftovers: Leftovers,
+        comparison: Comparison,
         signals: Signals,
         interval: timedelta,
-        metrics: Metrics,
     ) -> None:
         self._nameservers = nameservers
         self._asked = asked
         self._allocations = allocations
         self._worklist = worklist
         self._powerdns = powerdns
-        self._leftovers = leftovers
+        self._comparison = comparison
         self._signals = signals
         self._interval = interval
-        self._metrics = metrics
         self.status: dict[str, PoolStatus] = dict.fromkeys(domains, PoolStatus())
 
     async def turn(self, domain: str) -> None:
@@ -85,13 +82,17 @@ class PoolZones:
             return PoolStatus(last_error=error, checked_at=datetime.now(UTC))
         async with self._worklist.writer_of(domain, _WRITER_SECONDS):
             changed, problems = await self._make(f"{domain}.")
+            # While nobody of ours changes it: else a serial would not fit the count of changes.
+            before = await self._comparison.known(domain)
+            head = await self._powerdns.zone(f"{domain}.", rrset=f"{domain}.")
         ds = await self._powerdns.ds(f"{domain}.")
         if changed:
             logs.event(_log, logging.INFO, "pool zone", {"poolDomain": domain, "changed": changed})
         if not self.status[domain].ready:
             await self._worklist.hurry()
             self._signals.work.set()
-        await self._audit(domain)
+        if head is not None:
+            await self._comparison.delegations(domain, before, head.serial)
         return PoolStatus(ready=True, ds=ds, problems=tuple(problems), checked_at=datetime.now(UTC))
 
     # --- the zone --------------------------------------------------------------------------------
@@ -155,34 +156,3 @@ class PoolZones:
         ]
         unknown = [host for host in inside if all(host != found for found, _ in known)]
         return rrsets, [f"the address of {host} is not known; set PDM_NAMESERVER_ADDRESSES" for host in unknown]
-
-    # --- its delegations -------------------------------------------------------------------------
-
-    async def _audit(self, domain: str) -> None:
-        """Compare all delegations of a pool zone with the allocations, and have differences repaired.
-
-        The NS RRset of a delegation cannot be seen by DNS while parent and child are on one server,
-        so it is read by the API: the whole zone at once, which is far cheaper than name by name.
-        """
-        # Asked before the zone is: a release that ends in between would look like a stray delegation.
-        known = await self._worklist.delegated_in(domain)
-        seen = await self._powerdns.zone(f"{domain}.")
-        found: dict[str, dict[str, RRset]] = {}
-        for rrset in seen.sets() if seen else ():
-            if rrset.type in {"NS", "DS"} and rrset.name != f"{domain}.":
-                found.setdefault(rrset.name.removesuffix("."), {})[rrset.type] = rrset
-        for fqdn, (generation, ds) in ((fqdn, what) for fqdn, what in known.items() if what is not None):
-            if not zone.is_delegated(fqdn, self._nameservers, ds, found.get(fqdn, {}).values()):
-                what = f"the delegation of {fqdn} differed from what was published"
-                if await self._worklist.suspect(fqdn, generation, what):
-                    self._metrics.drift()
-                    self._signals.work.set()
-        platform = {f"{host}." for host in self._nameservers}
-        strays = [
-            fqdn for fqdn, types in found.items()
-            if fqdn not in known and "NS" in types and set(types["NS"].contents) == platform
-            # A pool domain below this one is delegated without an allocation, whether its zone is made yet or not.
-            and not any(names.covers(fqdn, pool) for pool in self.status)
-        ]  # fmt: skip
-        for fqdn in strays:
-            await self._leftovers.stray(fqdn, domain)

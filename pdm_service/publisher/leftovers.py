@@ -7,7 +7,6 @@ told, and decides (`pdm adopt`, `pdm discard`).
 
 import logging
 from collections import Counter
-from contextlib import aclosing
 from typing import Literal
 from uuid import UUID
 
@@ -26,7 +25,6 @@ from pdm_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _LOOKS_AT_ONCE = 16
-_CHUNK = 1000
 
 Fate = Literal["leftover", "lost", "foreign"]
 """It goes; it is kept, and an operator is told; it is no business of this service's."""
@@ -69,27 +67,14 @@ class Leftovers:
             except PowerDnsError as failure:
                 logs.event(_log, logging.DEBUG, "not looked at", {"fqdn": fqdn, "error": str(failure)})
 
-    async def sweep(self) -> None:
-        """Look at every zone that carries our mark and has no allocation; raises PowerDnsError, StoreUnavailable.
+    async def sort(self, zones: list[tuple[str, UUID]]) -> Counter[str]:
+        """Have leftovers among zones with our mark removed; return how many are lost, by pool domain.
 
-        PowerDNS tells the mark of 20,000 zones in half a second, of 100,000 in two and a half.
-        """
-        lost, chunk = Counter[str](), list[tuple[str, UUID]]()
-        async with aclosing(self._powerdns.zones()) as listing:
-            async for listed in listing:
-                if (id_ := zone.holding_of(listed.account)) is not None:
-                    chunk.append((listed.name.removesuffix("."), id_))
-                if len(chunk) == _CHUNK:
-                    lost += await self._sort(chunk)
-                    chunk = []
-        self._metrics.lost(lost + await self._sort(chunk))
-
-    async def _sort(self, zones: list[tuple[str, UUID]]) -> Counter[str]:
-        """Have leftovers among these zones removed; return how many are lost, by pool domain.
-
-        An unknown zone of a customer's domain may be another deployment's on the same PowerDNS.
+        An unknown zone of a customer's domain may be another deployment's on the same PowerDNS. Raises PowerDnsError,
+        StoreUnavailable.
         """
         found = await self._lost.without_allocation(zones)
+        await self._worklist.look_at([fqdn for fqdn, _ in found])  # if it is published, then with another zone
         ended = await self._trail.ended(found)
         lost = Counter[str]()
         for fqdn, id_ in found:

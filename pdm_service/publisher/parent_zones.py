@@ -88,6 +88,7 @@ class ParentZone:
         if not batch:
             return
         self._observe_batch(len(batch))
+        await self._worklist.note_write(self._zone)
         try:
             await self._powerdns.patch(f"{self._zone}.", [rrset for change in batch for rrset in change.rrsets])
         except (Rejected, Failed) as error:

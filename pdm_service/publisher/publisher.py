@@ -52,7 +52,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how long."""
 
     reconcile: timedelta
-    audit: timedelta
+    look: timedelta
+    """How often a published name is looked at closely, whatever is known of it."""
+    audits_per_second: float
+    """How many such looks this process begins at most."""
     attempt: timedelta
     """The deadline of one attempt, shorter than its lease."""
 
@@ -86,6 +89,7 @@ class Publisher:
         self._leftovers = leftovers
         self._attempts: set[asyncio.Task[None]] = set()
         self._audits = 0
+        self._allowed, self._allowed_at = float(_AUDITS_AT_ONCE), monotonic()
         self._stopping = False
         self._counted = 0.0
         self.reach = Reach()
@@ -121,13 +125,24 @@ class Publisher:
         free = room - len(self._attempts)
         if free <= 0 or self._stopping:
             return 0
-        leases = await self._worklist.lease(free, max(0, min(free, _AUDITS_AT_ONCE - self._audits)))
+        audits = max(0, min(free, _AUDITS_AT_ONCE - self._audits))
+        leases = await self._worklist.lease(free, min(audits, self._allowance()), audits)
         for lease in leases:
             self._audits += _is_audit(lease)
+            self._allowed -= _is_audit(lease) and not lease.late
             attempt = asyncio.create_task(self._attempt(lease))
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
         return len(leases)
+
+    def _allowance(self) -> int:
+        """Return how many audits may begin; of those that may not yet, the loop is woken for the next."""
+        now, rate = monotonic(), self._pace.audits_per_second
+        self._allowed = min(float(_AUDITS_AT_ONCE), self._allowed + (now - self._allowed_at) * rate)
+        self._allowed_at = now
+        if self._allowed < 1:
+            asyncio.get_running_loop().call_later((1 - self._allowed) / rate, self._signals.work.set)
+        return int(max(0.0, self._allowed))
 
     async def _probe(self) -> None:
         """See whether PowerDNS is back, when nothing need wait any longer; tell those who wait why."""
@@ -389,7 +404,7 @@ class Publisher:
         return zone.is_delegated(lease.name, self._names, want.known_ds, sets)
 
     def _next_audit(self) -> timedelta:
-        return self._pace.audit * uniform(0.75, 1.25)
+        return self._pace.look * uniform(0.75, 1.25)
 
     # --- shared steps ----------------------------------------------------------------------------
 

@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: callers.Limits
     reconcile_interval: timedelta
     audit_interval: timedelta
+    look_interval: timedelta
+    audit_rate: int
     keep_strays: bool
     """Whether delegations without an allocation are left alone: for the time after a restore of the database."""
     lease: timedelta
@@ -159,6 +161,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         },
         "reconcile_interval": reader.get("PDM_RECONCILE_INTERVAL", "5s", values.duration),
         "audit_interval": reader.get("PDM_AUDIT_INTERVAL", "10m", values.duration),
+        "look_interval": reader.get("PDM_LOOK_INTERVAL", "1d", values.duration),
+        "audit_rate": reader.get("PDM_AUDIT_RATE", "5", values.count),
         "keep_strays": reader.get("PDM_STRAY_DELEGATIONS", "remove", values.keep),
         "lease": reader.get("PDM_LEASE", "15s", values.lease),
         "drain": reader.get("PDM_DRAIN_TIMEOUT", "15s", values.duration),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from pdm_service.errors import StoreUnavailable
 from pdm_service.store.database import Database
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in migrations/versions: the schema that this release's code is written for."""
 
 _LOCK = 0x70646D  # "pdm": the advisory lock that replicas starting together queue for

@@ -57,6 +57,8 @@ class Lease(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """How long the row had been due."""
     late: bool = False
     """Whether a call of PowerDNS about the name may still be carried out that was given up before."""
+    serial: int | None = None
+    """Of the name's zone, when a list of all zones showed that it had changed."""
 
 
 def allocation_of(row: asyncpg.Record) -> Allocation:

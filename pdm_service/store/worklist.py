@@ -9,7 +9,7 @@ is an observation, and is observed again.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
 
@@ -44,6 +44,28 @@ def _next(usual: LiteralString, sooner: LiteralString, watched: LiteralString) -
         THEN least({usual}::interval, {sooner}::interval) ELSE {usual}::interval END"""
 
 
+class Zone(msgspec.Struct, frozen=True):
+    """A zone with our mark, as PowerDNS lists it."""
+
+    fqdn: str
+    id: UUID
+    """Of the allocation that it was made for."""
+    serial: int
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """What is known of a pool zone."""
+
+    writes: int
+    """Changes of our own since it was read whole."""
+    serial: int | None
+    """Its serial then; None: it has to be read."""
+
+    def unchanged(self, serial: int) -> bool:
+        """Return whether a serial is that of a zone that nobody else has changed."""
+        return self.serial is not None and serial == self.serial + self.writes
+
+
 class Backlog(msgspec.Struct, frozen=True):
     """Rows whose DNS is not as wanted, and the age of the oldest."""
 
@@ -60,8 +82,10 @@ class Worklist:
         self._lease = lease
         self._quarantine = quarantine
 
-    async def lease(self, limit: int, audits: int) -> list[Lease[Allocation]]:
+    async def lease(self, limit: int, audits: int, suspected: int = 0) -> list[Lease[Allocation]]:
         """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones.
+
+        Of those of which a call may come late at most `suspected`.
 
         Of what another publisher did not finish it is noted that its calls may come late.
         """
@@ -81,7 +105,7 @@ class Worklist:
                 SELECT fqdn, pool_domain, lease_id FROM allocations
                  WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
                    AND dns_state = 'published'
-                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+                 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED),
             chosen AS (
                 SELECT * FROM unpublished UNION SELECT * FROM suspected UNION SELECT * FROM published),
             unfinished AS (
@@ -93,16 +117,16 @@ class Worklist:
                 UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $3
                  WHERE fqdn IN (SELECT fqdn FROM chosen)
                 RETURNING *)
-            SELECT {COLUMNS}, a.lease_id, extract(epoch FROM now() - a.due_at)::float8 AS waited,
+            SELECT {COLUMNS}, a.lease_id, a.listed_serial, extract(epoch FROM now() - a.due_at)::float8 AS waited,
                    a.fqdn IN (SELECT fqdn FROM late_calls UNION ALL SELECT fqdn FROM unfinished) AS late
               FROM a
             """,
-            limit, audits, self._lease,
+            limit, suspected, self._lease, audits,
         )  # fmt: skip
         return [
             Lease(
                 id=row["lease_id"], name=row["fqdn"], row=allocation_of(row), waited_seconds=row["waited"],
-                late=row["late"],
+                late=row["late"], serial=row["listed_serial"],
             )
             for row in rows
         ]  # fmt: skip
@@ -213,15 +237,15 @@ class Worklist:
         return row["outcome"] if row else None
 
     async def record_unchanged(self, lease: Lease[Allocation], look_again: timedelta) -> bool:
-        """Record that an audit found DNS as wanted."""
+        """Record that an audit found DNS as wanted, up to the serial that the lease was given for."""
         return await self._record(
             f"""
             UPDATE allocations
-               SET due_at = now() + {_next("$4", "$5", "$6")}, dns_error = NULL, attempts = 0, lease_id = NULL,
-                   lease_until = NULL
+               SET serial = coalesce($7, serial), due_at = now() + {_next("$4", "$5", "$6")}, dns_error = NULL,
+                   attempts = 0, lease_id = NULL, lease_until = NULL
              WHERE {_AS_LEASED} RETURNING fqdn
             """,
-            lease, look_again, _AGAIN, _WATCHED,
+            lease, look_again, _AGAIN, _WATCHED, lease.serial,
         )  # fmt: skip
 
     async def record_drift(self, lease: Lease[Allocation], what: str) -> bool:
@@ -325,14 +349,95 @@ class Worklist:
         )  # fmt: skip
         return row is not None
 
-    async def delegated_in(self, pool_domain: str) -> dict[str, tuple[int, frozenset[str]] | None]:
-        """Return generation and DS of each published name of a pool domain; None where DNS is being changed."""
+    # --- what PowerDNS lists ---------------------------------------------------------------------
+
+    async def changed(self, zones: Sequence[Zone]) -> int:
+        """Have those published names looked at whose zones have another serial than at the last look; return how many.
+
+        What was published long ago, and was never listed, counts as looked at.
+        """
+        rows = await self._database.rows(
+            """
+            WITH listed AS (
+                SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS zone (fqdn, id, serial)),
+            old AS (
+                UPDATE allocations a SET serial = listed.serial FROM listed
+                 WHERE a.fqdn = listed.fqdn AND a.id = listed.id AND a.serial IS NULL AND a.dns_state = 'published'
+                   AND a.dns_updated_at < now() - interval '1 day' RETURNING a.fqdn)
+            UPDATE allocations a SET due_at = least(a.due_at, now()), listed_serial = listed.serial FROM listed
+             WHERE a.fqdn = listed.fqdn AND a.id = listed.id AND a.dns_state = 'published'
+               AND a.serial IS DISTINCT FROM listed.serial AND a.listed_serial IS DISTINCT FROM listed.serial
+               AND (a.serial IS NOT NULL OR a.dns_updated_at >= now() - interval '1 day')
+            RETURNING a.fqdn
+            """,
+            [zone.fqdn for zone in zones], [zone.id for zone in zones], [zone.serial for zone in zones],
+        )  # fmt: skip
+        return len(rows)
+
+    async def published(self, after: str, before: datetime, limit: int, pool_domain: str | None = None) -> list[str]:
+        """Return at most `limit` names behind `after`, in order, that were published before that moment."""
+        rows = await self._database.rows(
+            """
+            SELECT fqdn FROM allocations
+             WHERE fqdn > $1 AND dns_state = 'published' AND dns_updated_at < $2
+               AND ($4::text IS NULL OR pool_domain = $4)
+             ORDER BY fqdn LIMIT $3
+            """,
+            after, before, limit, pool_domain,
+        )  # fmt: skip
+        return [row["fqdn"] for row in rows]
+
+    async def look_at(self, fqdns: Sequence[str]) -> None:
+        """Have published names looked at now."""
+        await self._database.execute(
+            "UPDATE allocations SET due_at = now() WHERE fqdn = ANY($1) AND dns_state = 'published'", list(fqdns)
+        )
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        row = await self._database.row("SELECT now() AS now")
+        if row is None:
+            raise StoreUnavailable("the database does not tell the time")
+        found: datetime = row["now"]
+        return found
+
+    async def note_write(self, pool_domain: str) -> None:
+        """Count a change of a pool zone that is about to be made."""
+        await self._database.execute(
+            """
+            INSERT INTO parent_zones AS p (pool_domain, writes) VALUES ($1, 1)
+                ON CONFLICT (pool_domain) DO UPDATE SET writes = p.writes + 1
+            """,
+            pool_domain,
+        )
+
+    async def parent(self, pool_domain: str, read_within: timedelta) -> "Parent":
+        """Return what is known of a pool zone; one that was not read within that time has to be."""
+        row = await self._database.row(
+            "SELECT writes, CASE WHEN read_at > now() - $2::interval THEN serial END AS serial"
+            "  FROM parent_zones WHERE pool_domain = $1",
+            pool_domain, read_within,
+        )  # fmt: skip
+        return Parent(row["writes"], row["serial"]) if row else Parent(0, None)
+
+    async def record_read(self, pool_domain: str, serial: int, writes: int) -> None:
+        """Record that a pool zone was read whole, at a serial that had so many changes of our own."""
+        await self._database.execute(
+            """
+            INSERT INTO parent_zones AS p (pool_domain, serial, read_at) VALUES ($1, $2, now())
+                ON CONFLICT (pool_domain) DO UPDATE SET serial = $2, read_at = now(), writes = p.writes - $3
+            """,
+            pool_domain, serial, writes,
+        )  # fmt: skip
+
+    async def delegated(self, fqdns: Sequence[str]) -> dict[str, tuple[int, frozenset[str]] | None]:
+        """Return generation and DS of those names that are published; None where DNS is being changed."""
         rows = await self._database.rows(
             """
             SELECT fqdn, generation, ds, dns_state = 'published' AS settled
-              FROM allocations WHERE pool_domain = $1 AND dns_state <> 'none'
+              FROM allocations WHERE fqdn = ANY($1) AND dns_state <> 'none'
             """,
-            pool_domain,
+            list(fqdns),
         )
         return {row["fqdn"]: (row["generation"], frozenset(row["ds"])) if row["settled"] else None for row in rows}
 

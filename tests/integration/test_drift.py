@@ -142,19 +142,21 @@ def test_stray_delegations_are_removed_and_foreign_ones_kept(auditing: Service, 
 
 def test_what_an_audit_takes_for_known(service: Service, database_url: str) -> None:
     """A name that is being released is known to an audit, so that its delegation is no stray while it goes."""
-    published, leaving = name(), name()
+    published, leaving, reserved = name(), name(), name()
     service.publish(published)
     service.publish(leaving)
     service.execute(
         "UPDATE allocations SET state = 'releasing', dns_state = 'removing', due_at = now() + '1 h', expires_at = NULL"
         f" WHERE subdomain = '{leaving}'"
     )
-    service.reserve(name())
+    service.reserve(reserved)
 
     async def ask() -> dict[str, tuple[int, frozenset[str]] | None]:
         database = Database(database_url, 1)
         await database.open()
-        known = await Worklist(database, timedelta(seconds=5), timedelta()).delegated_in(service.pool)
+        known = await Worklist(database, timedelta(seconds=5), timedelta()).delegated(
+            [f"{label}.{service.pool}" for label in (published, leaving, reserved)]
+        )
         await database.close()
         return known
 

@@ -17,7 +17,7 @@ OWN = {
     "pool_registrations": {"pool_registrations"},
     "registrar_changes": {"registrar_changes", "undo_sheets"},
     "watches": {"watches"},
-    "worklist": {"late_calls"},
+    "worklist": {"late_calls", "parent_zones"},
 }
 BEYOND = {
     ("allocations", "INSERT", "orphans"): "a domain that is released while it points here becomes an orphan",

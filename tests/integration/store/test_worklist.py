@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
 
 from pdm_service.model.allocation import Allocation
 from pdm_service.store.rows import Lease
-from pdm_service.store.worklist import Backlog, Worklist
+from pdm_service.store.worklist import Backlog, Worklist, Zone
 from tests.store import (
     ADDRESSES,
     CLIENT,
@@ -24,6 +25,7 @@ from tests.store import (
     Store,
     changed,
     declaration,
+    digest,
     reservation,
 )
 
@@ -315,16 +317,163 @@ async def test_condemn_of_a_held_name(store: Store, held: str) -> None:
 # --- questions ---------------------------------------------------------------------------------------
 
 
-async def test_delegated_in(store: Store) -> None:
-    """Of a pool domain's names come generation and DS of what is published; what is being changed is only named."""
+async def test_delegated(store: Store) -> None:
+    """Of names come generation and DS of what is published; what is being changed is only named."""
     held = await store.published()
     await store.active(f"a.{POOL}")
     await store.releasing(f"b.{POOL}")
     await store.reserved(f"c.{POOL}")
-    await store.active("a.other.test")
-    assert await store.worklist.delegated_in(POOL) == {
+    await store.active(f"d.{POOL}")
+    asked = [FQDN, f"a.{POOL}", f"b.{POOL}", f"c.{POOL}", f"nobody.{POOL}"]
+    assert await store.worklist.delegated(asked) == {
         FQDN: (held.generation, frozenset({"1 13 2 ab"})), f"a.{POOL}": None, f"b.{POOL}": None,
     }  # fmt: skip
+
+
+# --- calls that may come late --------------------------------------------------------------------------
+
+
+async def late(store: Store, fqdn: str = FQDN) -> bool:
+    return bool(await store.sql("SELECT FROM late_calls WHERE fqdn = $1", fqdn))
+
+
+async def test_work_that_was_not_finished(store: Store) -> None:
+    """Of a name whose lease ran out it is noted that calls may come late; of one that was given back it is not."""
+    await store.active()
+    lease = await store.leased()
+    assert not lease.late
+    await store.worklist.give_up(lease)
+    assert not (await store.leased()).late
+    assert not await late(store)
+    await store.sql("UPDATE allocations SET lease_until = now() - interval '1 second'")
+    assert (await store.leased()).late
+    assert await late(store)
+
+
+async def test_a_late_name_is_looked_at_soon(store: Store) -> None:
+    """It is looked at 2 s after it was published, then every 10 s, for 5 minutes; before others, and beyond their limit."""
+    await store.published(f"p.{POOL}")
+    await store.active()
+    lease = await store.leased()
+    await store.worklist.note_late(lease)
+    assert await store.worklist.record_published(lease, DS, HOUR, "published")
+
+    async def due_in() -> float:
+        (row,) = await store.sql(
+            "SELECT extract(epoch FROM due_at - now())::float8 AS due FROM allocations WHERE fqdn = $1", FQDN
+        )
+        return float(row["due"])
+
+    assert 0 < await due_in() <= 2
+    await store.sql("UPDATE allocations SET due_at = now()")
+    (lease,) = await store.worklist.lease(10, 0, 1)
+    assert (lease.name, lease.late) == (FQDN, True)
+    assert await store.worklist.record_unchanged(lease, HOUR)
+    assert 8 < await due_in() <= 10
+    await store.sql("UPDATE allocations SET due_at = now() WHERE fqdn = $1", FQDN)
+    await store.sql("UPDATE late_calls SET since = now() - interval '6 minutes'")
+    leases = {one.name: one for one in await store.worklist.lease(10, 2)}
+    assert await store.worklist.record_unchanged(leases[FQDN], HOUR)
+    assert await due_in() > 3500
+    assert await store.worklist.late_and_free(10) == []
+    assert not await late(store)
+
+
+async def test_a_late_name_is_nobodys_for_a_while(store: Store) -> None:
+    """A name that DNS has no more stays in release as long as a call may be carried out, and its holder is told."""
+    await store.releasing()
+    lease = await store.leased()
+    await store.worklist.note_late(lease)
+    assert await store.worklist.record_removed(lease) == "held"
+    row = await store.row("allocations")
+    assert (row["state"], row["lease_id"], "may still" in row["dns_error"]) == ("releasing", None, True)
+    await store.sql("UPDATE late_calls SET since = now() - interval '16 seconds'")
+    await store.sql("UPDATE allocations SET due_at = now()")
+    assert await store.worklist.record_removed(await store.leased()) == "removed"
+    assert await store.allocations.find(FQDN) is None
+    # It is looked at for the rest of the 5 minutes.
+    assert await store.worklist.late_and_free(10) == [(FQDN, POOL)]
+    assert await store.worklist.late_and_free(10) == []
+
+
+async def test_lease_of_a_reservation(store: Store) -> None:
+    """A reservation is leased once, and what its holder commits meanwhile waits for the end of the lease."""
+    await store.reserved()
+    lease = await store.worklist.lease_reserved(FQDN)
+    assert lease is not None
+    assert await store.worklist.lease_reserved(FQDN) is None
+    assert await store.allocations.commit(FQDN, digest(FQDN), ADDRESSES, None, CLIENT)
+    assert await store.worklist.lease(10, 10) == []
+    await store.worklist.give_up(lease)
+    assert len(await store.worklist.lease(10, 10)) == 1
+    assert await store.worklist.lease_reserved(FQDN) is None
+
+
+# --- what PowerDNS lists -------------------------------------------------------------------------------
+
+
+async def test_zones_that_have_changed(store: Store) -> None:
+    """A published name is due when its zone has another serial than at the last look, and once for each serial."""
+    held = await store.published()
+    other = await store.published(f"p.{POOL}")
+
+    async def due(serial: int) -> set[str]:
+        await store.sql("UPDATE allocations SET due_at = now() + interval '1 hour'")
+        zones = [Zone(FQDN, held.id, serial), Zone(f"p.{POOL}", uuid4(), serial), Zone(f"no.{POOL}", other.id, serial)]
+        await store.worklist.changed(zones)
+        return {row["fqdn"] for row in await store.sql("SELECT fqdn FROM allocations WHERE due_at <= now()")}
+
+    assert await due(7) == {FQDN}, "it was published just now"
+    lease = await store.leased()
+    assert lease.serial == 7
+    assert await store.worklist.record_unchanged(lease, HOUR)
+    assert await due(7) == set()
+    assert await due(8) == {FQDN}
+    # Looked at because its turn came: what was listed last is not what was looked at, perhaps.
+    await store.sql(
+        "UPDATE allocations SET serial = NULL, listed_serial = NULL, dns_updated_at = now() - interval '2 d'"
+    )
+    assert await due(9) == set()
+    assert await due(9) == set()
+    assert await due(10) == {FQDN}
+
+
+async def test_a_serial_that_moves_while_it_is_looked_at(store: Store) -> None:
+    """What was listed after a look began was not looked at."""
+    held = await store.published()
+    await store.worklist.changed([Zone(FQDN, held.id, 7)])
+    lease = await store.leased()
+    await store.worklist.changed([Zone(FQDN, held.id, 8)])
+    assert await store.worklist.record_unchanged(lease, HOUR)
+    await store.worklist.changed([Zone(FQDN, held.id, 8)])
+    row = await store.row("allocations")
+    assert (row["serial"], row["listed_serial"]) == (7, 8)
+
+
+async def test_pool_zone(store: Store) -> None:
+    """A pool zone is as it was read as long as its serial counts our own changes, and no others; it is read once a day."""
+    day = timedelta(days=1)
+    assert not (await store.worklist.parent(POOL, day)).unchanged(5)
+    await store.worklist.note_write(POOL)
+    before = await store.worklist.parent(POOL, day)
+    await store.worklist.note_write(POOL)  # while it is read
+    await store.worklist.record_read(POOL, 5, before.writes)
+    found = await store.worklist.parent(POOL, day)
+    assert [found.unchanged(serial) for serial in (5, 6, 7)] == [False, True, False]
+    await store.sql("UPDATE parent_zones SET read_at = now() - interval '25 hours'")
+    assert not (await store.worklist.parent(POOL, day)).unchanged(6)
+
+
+async def test_published(store: Store) -> None:
+    """Published names come in order, some at a time, of one pool domain or of all; what was published since does not."""
+    for label in "bac":
+        await store.published(f"{label}.{POOL}")
+    await store.active(f"d.{POOL}")
+    now = await store.now()
+    assert await store.worklist.published("", now, 2) == [f"a.{POOL}", f"b.{POOL}"]
+    assert await store.worklist.published(f"b.{POOL}", now, 2, POOL) == [f"c.{POOL}"]
+    assert await store.worklist.published("", now, 2, "other.test") == []
+    assert await store.worklist.published("", now - HOUR, 2) == []
 
 
 async def test_backlog(store: Store) -> None:
