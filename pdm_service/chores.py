@@ -39,6 +39,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     measure_seconds = min(_MEASURE_SECONDS, parts.settings.reconcile_interval.total_seconds())
     found = [
         parts.store.signals.listen(parts.settings.database_url),
+        forever("keeping the taken names in memory", parts.store.follower.turn),
         forever("looking for work", parts.publishing.publisher.turn),
         forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
         forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),

@@ -22,10 +22,11 @@ from pdm_service.errors import (
 )
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, Dns, Mode, State
+from pdm_service.model.standing import Question
 from pdm_service.names.policy import Confusables, Policy
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.store.allocations import Allocations, Reservation
-from pdm_service.store.availability import Availability, Question
+from pdm_service.store.availability import Availability
 
 _TRIES = 3
 """How often a row that changes between question and statement is asked for again."""
@@ -65,6 +66,8 @@ class PoolNames:
         self._reservations = reservations
         self._outcomes = outcomes
         self.pools = frozenset(pool_domains)
+        # A pool domain below another one's: its zone, and those above it, are not ours to hand out.
+        self._zones = frozenset(above for pool in pool_domains for above in names.above(pool))
         self._policy = policy
         self._confusables = confusables
         self._on_commit = on_commit
@@ -102,8 +105,7 @@ class PoolNames:
             if refusal.rule == "brand":
                 self._on_refusal("brand")
             raise ReservedName(refusal.detail)
-        # A pool domain below another one's: its zone is not ours to hand out.
-        if any(names.covers(fqdn, pool) for pool in self.pools):
+        if fqdn in self._zones:
             raise OverlapsAllocation(f"{fqdn} is a pool domain itself, or lies above one")
         if self._confusables == "off" or (word := policy.resembles(label)) is None:
             return None
@@ -118,7 +120,7 @@ class PoolNames:
     async def check(
         self, pool_domain: str, subdomain: str, actor: Actor, *, tenant: str | None = None, key: str | None = None
     ) -> Verdict:
-        """Return whether a client could have a name; raises only StoreUnavailable."""
+        """Return whether a client could have a name, or could have a second ago; raises only StoreUnavailable."""
         try:
             fqdn, pool, label = self.name(pool_domain, subdomain)
             actor.require_pool(pool)
@@ -129,7 +131,7 @@ class PoolNames:
         except PdmError as error:
             reason = "reserved" if isinstance(error, ReservedName) else error.code
             return Verdict(reason=reason, detail=error.detail, suggestion=error.suggestion)
-        standing = await self._availability.standing(Question(fqdn, pool, label, actor.name, tenant))
+        standing = await self._availability.recent_standing(Question(fqdn, pool, label, actor.name, tenant))
         if standing.state is not None:
             reason = "reserved-state" if standing.state is State.RESERVED else "active-state"
             return Verdict(fqdn=fqdn, reason=reason, detail=taken(fqdn, standing.state))

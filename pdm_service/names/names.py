@@ -75,6 +75,12 @@ def covers(upper: str, lower: str) -> bool:
     return lower == upper or lower.endswith("." + upper)
 
 
+def above(fqdn: str) -> tuple[str, ...]:
+    """Return a name and all names that it lies below."""
+    labels = fqdn.split(".")
+    return tuple(".".join(labels[start:]) for start in range(len(labels)))
+
+
 def span(fqdn: str) -> tuple[str, str]:
     """Return the half-open range of reversed names at and below `fqdn`.
 

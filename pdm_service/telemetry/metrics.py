@@ -99,6 +99,12 @@ class Metrics:
             "pdm_file_valid", "Whether the last reading of a file that may change was usable.", ["file"], registry=r
         )
         self._refusals = Counter("pdm_refusals", "Names that were refused, by the rule.", ["reason"], registry=r)
+        self._names = Gauge(
+            "pdm_names_in_memory", "Taken names, by their looks, that checks are answered from.", registry=r
+        )
+        self._checks_asked = Counter(
+            "pdm_checks_asked", "Checks for which PostgreSQL was asked, since memory was not new enough.", registry=r
+        )
         self._allocations = Gauge(
             "pdm_allocations", "Allocations and open claims, by pool domain (or byo) and state.", ["pool", "state"],
             registry=r,
@@ -177,6 +183,14 @@ class Metrics:
         self._allocations.clear()
         for (pool, state), count in census.items():
             self._allocations.labels(pool, state).set(count)
+
+    def names(self, looks: int) -> None:
+        """Set how many looks of taken names are in memory."""
+        self._names.set(looks)
+
+    def check_asked(self) -> None:
+        """Count a check that was not answered from memory."""
+        self._checks_asked.inc()
 
     def up(self, *, database: bool, powerdns: bool) -> None:
         """Set whether the service's servers answer."""
