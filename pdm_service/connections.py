@@ -36,6 +36,8 @@ MAX_HEADERS = 100
 MAX_TARGET_BYTES = 8 * 1024
 """Of path and query."""
 _MAX_PIPELINED = 16
+_MAX_AT_ONCE = 16
+"""Answers given while the bytes of one reading are parsed: others are served in between."""
 _MOST = 1000
 _OTHER_FILES = 300
 """What the rest of the process may have open: questions to nameservers, the database, PowerDNS, registrars."""
@@ -43,7 +45,12 @@ _OTHER_FILES = 300
 _TARGET_TOO_LONG = ("uri-too-long", 414, "path and query may have 8 KiB")
 _HEAD_TOO_LARGE = ("head-too-large", 431, "the head of a request may have 64 KiB and 100 headers")
 _TOO_MANY = ("too-many-requests", 429, "wait for the answers before you send more requests")
+_OK = b"HTTP/1.1 200 OK\r\n%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
 _NO_HTTP = ("invalid-request", 400, "this is not an HTTP request")
+
+
+AtOnce = Callable[[Any, bytes], tuple[bytes, bytes] | None]
+"""Gives (id, JSON) of the answer to a GET by its scope and target, None if it has to be served by the application."""
 
 
 class _RefusedError(Exception):
@@ -59,6 +66,12 @@ class _Connection(HttpToolsProtocol):
 
     strangers: ClassVar[dict["_Connection", None]] = {}
     """By age."""
+    at_once: ClassVar[AtOnce | None] = None
+    """What answers some requests without a task of their own."""
+    dated: ClassVar[list[tuple[bytes, bytes]] | None] = None
+    date: ClassVar[bytes] = b""
+    _at_once_left = 0
+    _answered = False
     _extensions: dict[str, dict[object, object]]
     """Of each request's scope."""
     _head_open = True
@@ -89,6 +102,7 @@ class _Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._body_came = False
+        self._at_once_left = _MAX_AT_ONCE
         self._kept += len(data)
         super().data_received(data)
         if self._body_came or not self._begun:
@@ -105,7 +119,10 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._begun = False
-        super().on_message_complete()
+        if self._answered:
+            self._answered = False
+        else:
+            super().on_message_complete()
 
     def on_message_begin(self) -> None:
         self._head_open = self._begun = True
@@ -121,7 +138,33 @@ class _Connection(HttpToolsProtocol):
             self._refuse(_TARGET_TOO_LONG)
         if len(self.headers) > MAX_HEADERS or (self._kept > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
             self._refuse(_HEAD_TOO_LARGE)
-        super().on_headers_complete()
+        at_once = type(self).at_once
+        if at_once is None or not self._answer_at_once(at_once):
+            super().on_headers_complete()
+
+    def _answer_at_once(self, at_once: AtOnce) -> bool:
+        """Answer a request that need not wait, as if a task had; return whether it was answered."""
+        parser = self.parser
+        if not self.idle or not self._at_once_left or self.expect_100_continue or self.flow.write_paused:
+            return False
+        if parser.get_method() != b"GET" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return False
+        if parser.should_upgrade() or (found := at_once(self.scope, self.url)) is None:
+            return False
+        self._at_once_left -= 1
+        self._answered = True
+        identity, body = found
+        self.transport.write(_OK % (self._date(), len(body), identity) + body)
+        self.on_response_complete()
+        return True
+
+    def _date(self) -> bytes:
+        """Return the header that the server renews each second."""
+        kind = type(self)
+        if kind.dated is not self.server_state.default_headers:
+            kind.dated = self.server_state.default_headers
+            kind.date = b"".join([b"%s: %s\r\n" % header for header in kind.dated])
+        return kind.date
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -149,7 +192,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._extensions = {KNOWN: {"keep": self.known}}
+        self._extensions = {KNOWN: {"keep": self.known, "seen": None}}
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
@@ -289,8 +332,12 @@ def most() -> int:
     return max(_OTHER_FILES // 10, min(_MOST, files - _OTHER_FILES))
 
 
-def protocol(contexts: Callable[[], ssl.SSLContext] | None) -> type[HttpToolsProtocol]:
-    """Return the protocol for uvicorn: of plain connections, or of ones secured by what `contexts` gives for each."""
+def protocol(contexts: Callable[[], ssl.SSLContext] | None, at_once: AtOnce | None) -> type[HttpToolsProtocol]:
+    """Return the protocol for uvicorn: of plain connections, or of ones secured by what `contexts` gives for each.
+
+    `at_once` is asked first for each GET.
+    """
+    quick = {"at_once": None if at_once is None else staticmethod(at_once)}
     if contexts is None:
-        return _Connection
-    return type("_SecuredConnection", (_Secured,), {"contexts": staticmethod(contexts)})
+        return type("_PlainConnection", (_Connection,), quick)
+    return type("_SecuredConnection", (_Secured,), {"contexts": staticmethod(contexts), **quick})

@@ -1,6 +1,6 @@
 """Whether a name can be had: which names are taken, what looks like what, and what that means for who asks. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 
 from msgspec import Struct
@@ -8,7 +8,7 @@ from msgspec import Struct
 from pdm_service.model.allocation import State
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, gc=False):
     """Who asks whether they could have a name."""
 
     fqdn: str
@@ -18,7 +18,7 @@ class Question(Struct, frozen=True):
     tenant: str | None
 
 
-class Standing(Struct, frozen=True):
+class Standing(Struct, frozen=True, gc=False):
     """What stands in the way of having a name."""
 
     state: State | None
@@ -27,6 +27,10 @@ class Standing(Struct, frozen=True):
     """Kept for its last holder."""
     resembles: bool = False
     """Easily mistaken for a name that somebody else holds."""
+
+
+FREE = Standing(None)
+"""Of a name that nothing stands in the way of."""
 
 
 # The collector would look through hundreds of thousands of them, none of which can be part of a cycle.
@@ -43,8 +47,10 @@ class Taken(Struct, frozen=True, gc=False):
     """Seconds since 1970; infinite for what does not end by itself."""
 
 
-def standing(question: Question, alike: Iterable[Taken]) -> Standing:
+def standing(question: Question, alike: Sequence[Taken]) -> Standing:
     """Return what the taken names that look like a name mean for who asks for it."""
+    if not alike:
+        return FREE
     state, quarantined, resembles = None, False, False
     for one in alike:
         if one.pool_domain != question.pool_domain:

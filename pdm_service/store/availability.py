@@ -70,10 +70,15 @@ class Availability:
 
         From memory where that is known there, else as PostgreSQL has it.
         """
-        if self._follower and (found := self._follower.alike(policy.skeleton(question.subdomain))) is not None:
-            return standing(question, found)
+        if (found := self.remembered_standing(question)) is not None:
+            return found
         self._on_asked()
         return await self._standing(question)
+
+    def remembered_standing(self, question: Question) -> Standing | None:
+        """Return the same, None where it is not known in memory."""
+        alike = self._follower.alike(policy.skeleton(question.subdomain)) if self._follower else None
+        return None if alike is None else standing(question, alike)
 
     def changed(self, fqdn: str) -> None:
         """Note that this replica has changed who has a name: it does not answer as if it had not."""

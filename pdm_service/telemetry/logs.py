@@ -50,6 +50,21 @@ def _shown(line: bytes) -> str:
     return json.dumps(json.loads(text), separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
+class _Request(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """The line of a request."""
+
+    time: datetime
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    client: str | msgspec.UnsetType
+
+
 class AccessLog:
     """One line a request, in the same form; the lines of a moment are written together.
 
@@ -58,29 +73,20 @@ class AccessLog:
 
     def __init__(self) -> None:
         self._enabled = logging.getLogger().isEnabledFor(logging.INFO)
-        self._encoder = msgspec.json.Encoder()
+        self._encode = msgspec.json.Encoder().encode
         self._lines: list[str] = []
 
-    def request(self, identity: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Note a request that was answered."""
+    def request(self, identity: str, method: str, path: str, status: int, seconds: float, caller: str | None) -> None:
+        """Note a request that was answered, and whose it was, where callers are distinguished."""
         if not self._enabled:
             return
-        line = {
-            "time": datetime.now(UTC),
-            "level": "info",
-            "logger": "pdm_service.access",
-            "message": "request",
-            "requestId": identity,
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": round(seconds * 1000, 2),
-        }
-        if (caller := client.get()) is not None:
-            line["client"] = caller
+        line = _Request(
+            datetime.now(UTC), "info", "pdm_service.access", "request", identity, method, path, status,
+            round(seconds * 1000, 2), msgspec.UNSET if caller is None else caller,
+        )  # fmt: skip
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
-        self._lines.append(_shown(self._encoder.encode(line)))
+        self._lines.append(_shown(self._encode(line)))
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
