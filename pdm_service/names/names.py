@@ -20,6 +20,8 @@ def label(text: str, pool: str = "") -> str:
 
     Of a whole name below `pool` that is its label.
     """
+    if _is_label(text):
+        return text
     found = _plain(text)
     if not _is_label(found):
         msg = (

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard error, with the request's id."""
 
 import asyncio
+import atexit
 import json
 import logging
 import sys
@@ -16,6 +17,10 @@ client: ContextVar[str | None] = ContextVar("client", default=None)
 
 _LOUD = ("httpx", "httpcore", "asyncio", "alembic", "sqlalchemy", "hpack", "dns", "uvicorn")
 """Libraries that at level debug or info print URLs, headers or statements: held at warning."""
+
+
+_TOGETHER_SECONDS = 0.005
+"""So long the lines of requests are gathered: a write for each is a sixth of a check. A killed process loses them."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -75,6 +80,7 @@ class AccessLog:
         self._enabled = logging.getLogger().isEnabledFor(logging.INFO)
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[str] = []
+        atexit.register(self._write)
 
     def request(self, identity: str, method: str, path: str, status: int, seconds: float, caller: str | None) -> None:
         """Note a request that was answered, and whose it was, where callers are distinguished."""
@@ -85,10 +91,12 @@ class AccessLog:
             round(seconds * 1000, 2), msgspec.UNSET if caller is None else caller,
         )  # fmt: skip
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self._write)
+            asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self._write)
         self._lines.append(_shown(self._encode(line)))
 
     def _write(self) -> None:
+        if not self._lines:
+            return
         lines, self._lines = self._lines, []
         sys.stderr.write("\n".join([*lines, ""]))
         sys.stderr.flush()
