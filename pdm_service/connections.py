@@ -71,9 +71,10 @@ class _Connection(HttpToolsProtocol):
     dated: ClassVar[list[tuple[bytes, bytes]] | None] = None
     date: ClassVar[bytes] = b""
     _at_once_left = 0
+    _rested_at = 0.0
     _answered = False
-    _extensions: dict[str, dict[object, object]]
-    """Of each request's scope."""
+    _asked: dict[str, Any]
+    """What is read of a request that may be answered at once; its extensions are those of each request's scope."""
     _head_open = True
     _begun = False
     _body_came = False
@@ -126,11 +127,9 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_open = self._begun = True
-        super()._unset_keepalive_if_required()
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refuse(_TOO_MANY)
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._head_open = False
@@ -140,7 +139,17 @@ class _Connection(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LARGE)
         at_once = type(self).at_once
         if at_once is None or not self._answer_at_once(at_once):
+            super()._unset_keepalive_if_required()
+            self._make_scope()
             super().on_headers_complete()
+
+    def _make_scope(self) -> None:
+        """Make what only a request needs that is not answered at once, as uvicorn does before it reads the head."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        self.scope["extensions"] = self._asked["extensions"]
 
     def _answer_at_once(self, at_once: AtOnce) -> bool:
         """Answer a request that need not wait, as if a task had; return whether it was answered."""
@@ -149,13 +158,15 @@ class _Connection(HttpToolsProtocol):
             return False
         if parser.get_method() != b"GET" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return False
-        if parser.should_upgrade() or (found := at_once(self.scope, self.url)) is None:
+        self._asked["headers"] = self.headers
+        if parser.should_upgrade() or (found := at_once(self._asked, self.url)) is None:
             return False
         self._at_once_left -= 1
         self._answered = True
         identity, body = found
         self.transport.write(_OK % (self._date(), len(body), identity) + body)
-        self.on_response_complete()
+        self.server_state.total_requests += 1
+        self._rest()
         return True
 
     def _date(self) -> bytes:
@@ -192,7 +203,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._extensions = {KNOWN: {"keep": self.known, "seen": None}}
+        self._asked = {"client": self.client, "headers": [], "extensions": {KNOWN: {"keep": self.known, "seen": None}}}
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
@@ -217,13 +228,30 @@ class _Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def on_response_complete(self) -> None:
+        self._rested_at = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._cut_if_unread()
 
+    def _rest(self) -> None:
+        """Have the connection end if nothing is asked for a while. One timer serves many answers."""
+        self._rested_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._end_after(self.timeout_keep_alive)
+
+    def _end_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; what of an answer is unread by now stays so."""
-        self._end()
+        self.timeout_keep_alive_task = None
+        if self._begun or not self.idle:
+            return  # what follows it arms the timer anew, or ends the connection
+        left = self._rested_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._end_after(left)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if self.unsent:
@@ -304,7 +332,7 @@ class _Secured(_Connection):
         self.flow = FlowControl(transport)
         self.scheme = "https"
         if peer := transport.get_extra_info("peercert"):
-            self._extensions[SHOWN] = {"certificate": certificates.shown(peer)}
+            self._asked["extensions"][SHOWN] = {"certificate": certificates.shown(peer)}
 
     def _shaken(self, ended: asyncio.Future[None]) -> None:
         """Clear up after a handshake that failed, of which nobody else tells."""
