@@ -30,6 +30,8 @@ class _Empty:
 
     contexts = None
     """It speaks plain HTTP."""
+    at_once = None
+    """All goes through the framework."""
 
     def __init__(self, *_: object) -> None:
         pass

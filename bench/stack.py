@@ -116,10 +116,12 @@ class Program:
         finally:
             connection.close()
 
-    def load(self, verb: str, pool: str, names: int, connections: int, seconds: int) -> Load:
+    def load(
+        self, verb: str, pool: str, names: int, connections: int, seconds: int, prefix: str = "n", key: str = "none"
+    ) -> Load:
         """Ask for random ones of `names` names with wrk, one thread, over so many connections."""
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_LOAD), self.url]
-        command += ["--", verb, pool, str(names), str(random.randrange(2**31))]
+        command += ["--", verb, pool, str(names), str(random.randrange(2**31)), prefix, key]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return msgspec.json.decode(done.stdout.splitlines()[-1], type=Load)
 

@@ -19,7 +19,7 @@ The house, from the roof down; a room knows the rooms below it, and siblings don
 To read it: `model.allocation` (what a name handed out is), `model.event` (what may happen to it),
 `migrations/schema.sql`, `allocator.allocator` (the verbs), `store.allocations` (each transition is one SQL
 statement), `publisher.publisher` (makes DNS equal to what is stored), `model.zone` (what DNS should look like).
-docs/architecture.md walks four requests through the rooms.
+docs/architecture.md walks five requests through the rooms.
 """
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -11,7 +12,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from pdm_service import __version__, chores
-from pdm_service.api import allocations, compat, domains, health, lists, platform, problems, registrars, verbs
+from pdm_service.api import allocations, check, compat, domains, health, lists, platform, problems, registrars, verbs
 from pdm_service.api.access import Checks, declared, guards
 from pdm_service.api.edge import MAX_BODY_BYTES, Edge
 from pdm_service.api.replies import teller
@@ -29,7 +30,10 @@ class Service:
     def __init__(self, settings: Settings, revision: str | None) -> None:
         """`revision` is the schema's that this release needs to be ready."""
         self._revision = revision
-        self._parts = build(settings)
+        self._parts = parts = build(settings)
+        answers = check.Answers(parts.allocator.pool_names, Checks(parts.telemetry.metrics.refusal))
+        shortcut = check.Shortcut(parts.callers.gate, answers)
+        self._edge = Edge(self._routes(answers), shortcut, parts.telemetry.metrics, parts.telemetry.tracing)
 
     @property
     def contexts(self) -> Callable[[], ssl.SSLContext] | None:
@@ -38,22 +42,27 @@ class Service:
 
     def app(self) -> Edge:
         """Return the HTTP application; its lifespan runs the background work."""
-        telemetry = self._parts.telemetry
-        return Edge(self._routes(), telemetry.metrics, telemetry.tracing)
+        return self._edge
 
-    def _handlers(self) -> list[HTTPRouteHandler]:
+    @property
+    def at_once(self) -> Callable[[Any, bytes], tuple[bytes, bytes] | None] | None:
+        """What answers some requests before the application (`Edge.at_once`)."""
+        return self._edge.at_once
+
+    def _handlers(self, answers: check.Answers) -> list[HTTPRouteHandler]:
         parts = self._parts
         settings, allocator, metrics = parts.settings, parts.allocator, parts.telemetry.metrics
         tell = teller(settings.nameservers)
         reach = parts.publishing.publisher.reach
-        checks, rates = Checks(metrics.refusal), parts.callers.rates
+        rates = parts.callers.rates
         return [
-            *verbs.handlers(allocator, tell, checks, rates),
+            *check.handlers(answers),
+            *verbs.handlers(allocator, tell, rates),
             *allocations.handlers(allocator, tell),
             *lists.handlers(allocator, tell),
             *domains.handlers(allocator, tell, rates),
             *platform.handlers(settings.nameservers, parts.pools.zones.status, parts.pools.guard, parts.callers.policy),
-            *compat.handlers(allocator, tell, checks, parts.callers.policy),
+            *compat.handlers(allocator, tell, answers, parts.callers.policy),
             *registrars.handlers(parts.outside.registrars, allocator.customer_domains, rates),
             *registrars.compat_handlers(parts.outside.registrars, parts.byo.bare_changes),
             *health.handlers(
@@ -65,9 +74,9 @@ class Service:
             ),
         ]
 
-    def _routes(self) -> Litestar:
+    def _routes(self, answers: check.Answers) -> Litestar:
         return Litestar(
-            route_handlers=declared(self._handlers()),
+            route_handlers=declared(self._handlers(answers)),
             guards=guards(self._parts.callers.gate),
             plugins=[problems.plugin],
             lifespan=[self._lifespan],

@@ -42,6 +42,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     measure_seconds = min(_MEASURE_SECONDS, parts.settings.reconcile_interval.total_seconds())
     found = [
         parts.store.signals.listen(parts.settings.database_url),
+        forever("keeping the taken names in memory", parts.store.follower.turn),
         forever("looking for work", parts.publishing.publisher.turn),
         forever("looking for late calls", parts.publishing.leftovers.turn, _LATE_SECONDS),
         forever("comparing zones", partial(_compare, parts)),

@@ -36,6 +36,8 @@ MAX_HEADERS = 100
 MAX_TARGET_BYTES = 8 * 1024
 """Of path and query."""
 _MAX_PIPELINED = 16
+_MAX_AT_ONCE = 16
+"""Answers given while the bytes of one reading are parsed: others are served in between."""
 _MOST = 1000
 _OTHER_FILES = 300
 """What the rest of the process may have open: questions to nameservers, the database, PowerDNS, registrars."""
@@ -43,7 +45,12 @@ _OTHER_FILES = 300
 _TARGET_TOO_LONG = ("uri-too-long", 414, "path and query may have 8 KiB")
 _HEAD_TOO_LARGE = ("head-too-large", 431, "the head of a request may have 64 KiB and 100 headers")
 _TOO_MANY = ("too-many-requests", 429, "wait for the answers before you send more requests")
+_OK = b"HTTP/1.1 200 OK\r\n%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
 _NO_HTTP = ("invalid-request", 400, "this is not an HTTP request")
+
+
+AtOnce = Callable[[Any, bytes], tuple[bytes, bytes] | None]
+"""Gives (id, JSON) of the answer to a GET by its scope and target, None if it has to be served by the application."""
 
 
 class _RefusedError(Exception):
@@ -59,8 +66,15 @@ class _Connection(HttpToolsProtocol):
 
     strangers: ClassVar[dict["_Connection", None]] = {}
     """By age."""
-    _extensions: dict[str, dict[object, object]]
-    """Of each request's scope."""
+    at_once: ClassVar[AtOnce | None] = None
+    """What answers some requests without a task of their own."""
+    dated: ClassVar[list[tuple[bytes, bytes]] | None] = None
+    date: ClassVar[bytes] = b""
+    _at_once_left = 0
+    _rested_at = 0.0
+    _answered = False
+    _asked: dict[str, Any]
+    """What is read of a request that may be answered at once; its extensions are those of each request's scope."""
     _head_open = True
     _begun = False
     _body_came = False
@@ -89,6 +103,7 @@ class _Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._body_came = False
+        self._at_once_left = _MAX_AT_ONCE
         self._kept += len(data)
         super().data_received(data)
         if self._body_came or not self._begun:
@@ -105,15 +120,16 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._begun = False
-        super().on_message_complete()
+        if self._answered:
+            self._answered = False
+        else:
+            super().on_message_complete()
 
     def on_message_begin(self) -> None:
         self._head_open = self._begun = True
-        super()._unset_keepalive_if_required()
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refuse(_TOO_MANY)
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._head_open = False
@@ -121,7 +137,45 @@ class _Connection(HttpToolsProtocol):
             self._refuse(_TARGET_TOO_LONG)
         if len(self.headers) > MAX_HEADERS or (self._kept > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
             self._refuse(_HEAD_TOO_LARGE)
-        super().on_headers_complete()
+        at_once = type(self).at_once
+        if at_once is None or not self._answer_at_once(at_once):
+            super()._unset_keepalive_if_required()
+            self._make_scope()
+            super().on_headers_complete()
+
+    def _make_scope(self) -> None:
+        """Make what only a request needs that is not answered at once, as uvicorn does before it reads the head."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        self.scope["extensions"] = self._asked["extensions"]
+
+    def _answer_at_once(self, at_once: AtOnce) -> bool:
+        """Answer a request that need not wait, as if a task had; return whether it was answered."""
+        parser = self.parser
+        if not self.idle or not self._at_once_left or self.expect_100_continue or self.flow.write_paused:
+            return False
+        if parser.get_method() != b"GET" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return False
+        self._asked["headers"] = self.headers
+        if parser.should_upgrade() or (found := at_once(self._asked, self.url)) is None:
+            return False
+        self._at_once_left -= 1
+        self._answered = True
+        identity, body = found
+        self.transport.write(_OK % (self._date(), len(body), identity) + body)
+        self.server_state.total_requests += 1
+        self._rest()
+        return True
+
+    def _date(self) -> bytes:
+        """Return the header that the server renews each second."""
+        kind = type(self)
+        if kind.dated is not self.server_state.default_headers:
+            kind.dated = self.server_state.default_headers
+            kind.date = b"".join([b"%s: %s\r\n" % header for header in kind.dated])
+        return kind.date
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -149,7 +203,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._extensions = {KNOWN: {"keep": self.known}}
+        self._asked = {"client": self.client, "headers": [], "extensions": {KNOWN: {"keep": self.known, "seen": None}}}
         self._mind()
         self.strangers[self] = None
         if len(self.connections) > most():
@@ -174,13 +228,30 @@ class _Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def on_response_complete(self) -> None:
+        self._rested_at = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._cut_if_unread()
 
+    def _rest(self) -> None:
+        """Have the connection end if nothing is asked for a while. One timer serves many answers."""
+        self._rested_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._end_after(self.timeout_keep_alive)
+
+    def _end_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; what of an answer is unread by now stays so."""
-        self._end()
+        self.timeout_keep_alive_task = None
+        if self._begun or not self.idle:
+            return  # what follows it arms the timer anew, or ends the connection
+        left = self._rested_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._end_after(left)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if self.unsent:
@@ -261,7 +332,7 @@ class _Secured(_Connection):
         self.flow = FlowControl(transport)
         self.scheme = "https"
         if peer := transport.get_extra_info("peercert"):
-            self._extensions[SHOWN] = {"certificate": certificates.shown(peer)}
+            self._asked["extensions"][SHOWN] = {"certificate": certificates.shown(peer)}
 
     def _shaken(self, ended: asyncio.Future[None]) -> None:
         """Clear up after a handshake that failed, of which nobody else tells."""
@@ -289,8 +360,12 @@ def most() -> int:
     return max(_OTHER_FILES // 10, min(_MOST, files - _OTHER_FILES))
 
 
-def protocol(contexts: Callable[[], ssl.SSLContext] | None) -> type[HttpToolsProtocol]:
-    """Return the protocol for uvicorn: of plain connections, or of ones secured by what `contexts` gives for each."""
+def protocol(contexts: Callable[[], ssl.SSLContext] | None, at_once: AtOnce | None) -> type[HttpToolsProtocol]:
+    """Return the protocol for uvicorn: of plain connections, or of ones secured by what `contexts` gives for each.
+
+    `at_once` is asked first for each GET.
+    """
+    quick = {"at_once": None if at_once is None else staticmethod(at_once)}
     if contexts is None:
-        return _Connection
-    return type("_SecuredConnection", (_Secured,), {"contexts": staticmethod(contexts)})
+        return type("_PlainConnection", (_Connection,), quick)
+    return type("_SecuredConnection", (_Secured,), {"contexts": staticmethod(contexts), **quick})

@@ -48,6 +48,7 @@ from pdm_service.store.claims import Claims
 from pdm_service.store.database import Database
 from pdm_service.store.declarations import Declarations
 from pdm_service.store.events import Trail
+from pdm_service.store.follower import Follower
 from pdm_service.store.holdings import Holdings
 from pdm_service.store.lost import Lost
 from pdm_service.store.pool_registrations import Registrations
@@ -86,6 +87,7 @@ class Store:
     callers: Database
     publishing: Database
     signals: Signals
+    follower: Follower
     availability: Availability
     allocations: Allocations
     holdings: Holdings
@@ -114,12 +116,14 @@ def store(settings: Settings, reports: Telemetry) -> Store:
     publishing = Database(
         settings.database_url, _PUBLISHER_CONNECTIONS, reports.metrics.database_failure, synchronous_commit="off"
     )
-    availability = Availability(database, settings.confusables)
+    follower = Follower(settings.database_url, reports.metrics.names)
+    availability = Availability(database, settings.confusables, follower, reports.metrics.check_asked)
     allocations = Allocations(database, availability, settings.ages)
     return Store(
         callers=database,
         publishing=publishing,
-        signals=Signals(),
+        signals=Signals(follower.changed),
+        follower=follower,
         availability=availability,
         allocations=allocations,
         holdings=Holdings(database),

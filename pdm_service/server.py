@@ -19,7 +19,7 @@ async def serve(settings: Settings) -> None:
         service.app(),
         host=settings.host,
         port=settings.port,
-        http=protocol(service.contexts),
+        http=protocol(service.contexts, service.at_once),
         loop="none",
         lifespan="on",
         access_log=False,

@@ -9,9 +9,10 @@ from uuid import UUID
 from pdm_service.callers import Actor
 from pdm_service.model.allocation import Ages, Allocation, Claim, Mode, Proof
 from pdm_service.model.records import RRset
+from pdm_service.model.standing import Question
 from pdm_service.model.tokens import Credentials
 from pdm_service.store.allocations import Allocations, Reservation
-from pdm_service.store.availability import Availability, Question
+from pdm_service.store.availability import Availability
 from pdm_service.store.claims import Claims, NewClaim, Wish
 from pdm_service.store.database import Database
 from pdm_service.store.declarations import Declaration, Declarations

@@ -9,9 +9,9 @@ from pdm_service.allocator.pool_names import PoolNames
 from pdm_service.callers import Actor
 from pdm_service.errors import AlreadyActive, Conflict, InvalidAddress, InvalidText, NotCanonical, UnsupportedPool
 from pdm_service.model.allocation import Allocation, State
+from pdm_service.model.standing import Question
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.store.allocations import Allocations
-from pdm_service.store.availability import Question
 from pdm_service.store.declarations import Declaration, Declarations
 from pdm_service.wire import DeclareRequest
 

@@ -22,10 +22,11 @@ from pdm_service.errors import (
 )
 from pdm_service.model import tokens
 from pdm_service.model.allocation import Allocation, Dns, Mode, State
+from pdm_service.model.standing import Question, Standing
 from pdm_service.names.policy import Confusables, Policy
 from pdm_service.publisher.outcome import Outcomes
 from pdm_service.store.allocations import Allocations, Reservation
-from pdm_service.store.availability import Availability, Question
+from pdm_service.store.availability import Availability
 
 _TRIES = 3
 """How often a row that changes between question and statement is asked for again."""
@@ -65,6 +66,8 @@ class PoolNames:
         self._reservations = reservations
         self._outcomes = outcomes
         self.pools = frozenset(pool_domains)
+        # A pool domain below another one's: its zone, and those above it, are not ours to hand out.
+        self._zones = frozenset(above for pool in pool_domains for above in names.above(pool))
         self._policy = policy
         self._confusables = confusables
         self._on_commit = on_commit
@@ -102,8 +105,7 @@ class PoolNames:
             if refusal.rule == "brand":
                 self._on_refusal("brand")
             raise ReservedName(refusal.detail)
-        # A pool domain below another one's: its zone is not ours to hand out.
-        if any(names.covers(fqdn, pool) for pool in self.pools):
+        if fqdn in self._zones:
             raise OverlapsAllocation(f"{fqdn} is a pool domain itself, or lies above one")
         if self._confusables == "off" or (word := policy.resembles(label)) is None:
             return None
@@ -118,18 +120,43 @@ class PoolNames:
     async def check(
         self, pool_domain: str, subdomain: str, actor: Actor, *, tenant: str | None = None, key: str | None = None
     ) -> Verdict:
-        """Return whether a client could have a name; raises only StoreUnavailable."""
+        """Return whether a client could have a name, or could have a second ago; raises only StoreUnavailable."""
+        asked = self._asked(pool_domain, subdomain, actor, tenant, key)
+        if isinstance(asked, Verdict):
+            return asked
+        question, warning = asked
+        return self._verdict(question.fqdn, await self._availability.recent_standing(question), warning)
+
+    def check_at_once(
+        self, pool_domain: str, subdomain: str, actor: Actor, *, tenant: str | None = None, key: str | None = None
+    ) -> Verdict | None:
+        """Return the same, None where PostgreSQL has to be asked."""
+        asked = self._asked(pool_domain, subdomain, actor, tenant, key)
+        if isinstance(asked, Verdict):
+            return asked
+        question, warning = asked
+        standing = self._availability.remembered_standing(question)
+        return None if standing is None else self._verdict(question.fqdn, standing, warning)
+
+    def _asked(
+        self, pool_domain: str, subdomain: str, actor: Actor, tenant: str | None, key: str | None
+    ) -> tuple[Question, str | None] | Verdict:
+        """Return what there is to ask about a name, and a warning; a verdict where there is nothing to ask."""
         try:
             fqdn, pool, label = self.name(pool_domain, subdomain)
             actor.require_pool(pool)
-            names.text("tenant", tenant or "")
+            if tenant:
+                names.text("tenant", tenant)
             warning = self.usable(label, fqdn, actor, key)
         except PoolNotAllowed as error:
             return Verdict(reason="unsupported-pool", detail=error.detail)
         except PdmError as error:
             reason = "reserved" if isinstance(error, ReservedName) else error.code
             return Verdict(reason=reason, detail=error.detail, suggestion=error.suggestion)
-        standing = await self._availability.standing(Question(fqdn, pool, label, actor.name, tenant))
+        return Question(fqdn, pool, label, actor.name, tenant), warning
+
+    def _verdict(self, fqdn: str, standing: Standing, warning: str | None) -> Verdict:
+        """Return what stands in the way of a name as a verdict."""
         if standing.state is not None:
             reason = "reserved-state" if standing.state is State.RESERVED else "active-state"
             return Verdict(fqdn=fqdn, reason=reason, detail=taken(fqdn, standing.state))

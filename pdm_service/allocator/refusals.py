@@ -3,6 +3,11 @@
 from pdm_service.errors import AlreadyActive, Conflict, NotFound, PdmError, ReservationExpired, TokenMismatch
 from pdm_service.model.allocation import Allocation, State
 
+_TAKEN = {
+    State.RESERVED: "is reserved by another caller until it expires",
+    State.ACTIVE: "is in use",
+    State.RELEASING: "is being released, and is free once its DNS is gone",
+}
 ALIKE = "this is easily mistaken for a name that somebody else holds"
 
 
@@ -57,9 +62,4 @@ def kept(fqdn: str) -> str:
 
 def taken(fqdn: str, state: State) -> str:
     """Say why a name that is held is not given."""
-    words = {
-        State.RESERVED: "is reserved by another caller until it expires",
-        State.ACTIVE: "is in use",
-        State.RELEASING: "is being released, and is free once its DNS is gone",
-    }
-    return f"{fqdn} {words[state]}"
+    return f"{fqdn} {_TAKEN[state]}"

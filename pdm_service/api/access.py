@@ -1,6 +1,6 @@
 """Which scope each route needs, which query parameters it has, and the guards that hold every request to both."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -10,7 +10,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 from litestar.types import Guard
 
-from pdm_service.callers import ANONYMOUS, NOBODY, Client, Scope
+from pdm_service.callers import ANONYMOUS, EVERYBODY, NOBODY, Client, Scope, expired
 from pdm_service.callers.buckets import Buckets, sender
 from pdm_service.callers.gate import KNOWN, SHOWN, Gate, calling
 from pdm_service.errors import InvalidQuery
@@ -33,27 +33,56 @@ COMPAT_ALLOCATE: dict[str, Any] = {**ALLOCATE, _COMPAT: True}
 def guards(gate: Gate) -> list[Guard]:
     """Return the guards of all routes: none where every caller is trusted."""
 
-    async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        needed = handler.opt.get(_KEY, frozenset())
-        if not needed:
-            return
-        address = connection.client.host if connection.client else ""
-        compat = handler.opt.get(_COMPAT, False)
-        extensions: dict[str, dict[Any, Any]] = connection.scope.get("extensions") or {}
-        found = await gate.admit(
-            connection.headers.get("authorization"),
-            address,
-            needed,
-            compat=compat,
-            certificate=extensions.get(SHOWN, {}).get("certificate"),
-        )
-        calling.set(found)
-        logs.client.set(found.id)
-        keep = extensions.get(KNOWN, {}).get("keep")
-        if found is not NOBODY and callable(keep):
-            keep()
+    async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        await admit(gate, connection.scope, handler.opt)
 
-    return [] if gate.open else [admit]
+    return [] if gate.open else [check]
+
+
+def admitted(gate: Gate, scope: Any, route: Mapping[str, Any], credential: bytes | None) -> Client | None:
+    """Return who makes a request, where that is known and they may; None where `admit` has to find out, or refuse."""
+    if gate.open:
+        return EVERYBODY
+    extensions: dict[str, dict[Any, Any]] = scope.get("extensions") or {}
+    if SHOWN in extensions:
+        return None
+    known = extensions.get(KNOWN, {})
+    # Most connections bring one credential again and again.
+    if (seen := known.get("seen")) is None or seen.credential != credential or not gate.holds(seen):
+        if (seen := gate.known(credential, compat=route.get(_COMPAT, False))) is None:
+            return None
+        known["seen"] = seen if seen.lasts else None
+    if not seen.client.may(route[_KEY]) or expired(seen.client):
+        return None
+    if not seen.kept:
+        _keep(extensions, seen.client)
+        seen.kept = True
+    return seen.client
+
+
+async def admit(gate: Gate, scope: Any, route: Mapping[str, Any]) -> None:
+    """Find out who makes a request of a route that has these options, and note it; raises as the gate does."""
+    needed = route.get(_KEY, frozenset())
+    if gate.open or not needed:
+        return
+    extensions: dict[str, dict[Any, Any]] = scope.get("extensions") or {}
+    found = await gate.admit(
+        next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), None),
+        scope["client"][0] if scope["client"] else "",
+        needed,
+        compat=route.get(_COMPAT, False),
+        certificate=extensions.get(SHOWN, {}).get("certificate"),
+    )
+    calling.set(found)
+    logs.client.set(found.id)
+    _keep(extensions, found)
+
+
+def _keep(extensions: Mapping[str, Mapping[Any, Any]], client: Client | None) -> None:
+    """Have the connection of a client that is known kept longer than those of strangers."""
+    keep = extensions.get(KNOWN, {}).get("keep")
+    if client is not None and client is not NOBODY and callable(keep):
+        keep()
 
 
 def declared(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

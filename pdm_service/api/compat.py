@@ -4,16 +4,18 @@ from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import MediaType, Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response.base import ASGIResponse
 from litestar.types import Scope
 
 from pdm_service.allocator import Allocator, Commit, Release, Terms
-from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK, Checks
+from pdm_service.api.access import COMPAT_ALLOCATE, COMPAT_CHECK
+from pdm_service.api.check import Answers
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
-from pdm_service.api.verbs import SLOW_DOWN, address, checked
 from pdm_service.callers import ANONYMOUS
 from pdm_service.callers.gate import calling
 from pdm_service.errors import InvalidBody, MissingAddress, Unauthenticated
@@ -37,20 +39,27 @@ _CALLER = "catalyst-api"
 _PAGE = 500
 
 
-def handlers(allocator: Allocator, tell: Tell, checks: Checks, policy: Callable[[], Policy]) -> list[HTTPRouteHandler]:
+def handlers(
+    allocator: Allocator, tell: Tell, answers: Answers, policy: Callable[[], Policy]
+) -> list[HTTPRouteHandler]:
     """Return the compatibility routes for pools."""
     pool_names = allocator.pool_names
 
-    @get("/api/v1/pool/{domain:str}/check", responses=documented(503, *CALLED), opt=COMPAT_CHECK)
+    @get(
+        "/api/v1/pool/{domain:str}/check",
+        responses={
+            200: ResponseSpec(CheckReply, description="OK", generate_examples=False),
+            **documented(503, *CALLED),
+        },
+        opt=COMPAT_CHECK,
+    )
     async def pool_check(
         scope: Scope,
         domain: FromPath[str],
         sub: Annotated[str, QueryParameter(required=False)] = "",
         allocation_key: AllocationKey = None,
-    ) -> CheckReply:
-        if not checks.allowed(calling.get(), address(scope)):
-            return checked(SLOW_DOWN)
-        return checked(await pool_names.check(domain, sub, actor(), key=allocation_key))
+    ) -> ASGIResponse:
+        return ASGIResponse(body=await answers.of_name(scope, domain, sub, allocation_key), media_type=MediaType.JSON)
 
     @post(
         "/api/v1/pool/{domain:str}/reserve",

@@ -12,6 +12,7 @@ from litestar.plugins.problem_details import (
     ProblemDetailsException,
     ProblemDetailsPlugin,
 )
+from litestar.types import Send
 from msgspec import Struct
 
 from pdm_service.callers.gate import CHALLENGE
@@ -151,3 +152,12 @@ plugin = ProblemDetailsPlugin(
 def encoded(error: PdmError) -> bytes:
     """Return the body of an error reply, encoded, for what answers outside the framework."""
     return msgspec.json.encode(_body(error))
+
+
+async def refuse(error: PdmError, send: Send) -> None:
+    """Answer with an error, outside the framework."""
+    content = encoded(error)
+    found = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), **headers(error)}
+    head = [(name.lower().encode(), value.encode()) for name, value in found.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": head})
+    await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -1,22 +1,12 @@
-"""The verbs on /v1: check, reserve, renew, commit, release."""
+"""The verbs on /v1 that change something: reserve, renew, commit, release."""
 
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
-
-from litestar import MediaType, Response, get, post
+from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Operation, Schema
-from litestar.openapi.spec import Parameter as OpenAPIParameter
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
-from litestar.types import Scope
-from msgspec.json import Encoder
 
 from pdm_service import names
-from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, Terms, Verdict
-from pdm_service.api.access import ALLOCATE, CHECK, Checks, refuse_unknown
+from pdm_service.allocator import Allocator, Commit, Held, Registrar, Release, Terms
+from pdm_service.api.access import ALLOCATE
 from pdm_service.api.problems import CALLED, documented
 from pdm_service.api.replies import AllocationKey, IdempotencyKey, Tell, actor, committed
 from pdm_service.callers import Rates
@@ -25,44 +15,18 @@ from pdm_service.errors import InvalidAddress, InvalidBody, MissingAddress
 from pdm_service.model.allocation import Mode
 from pdm_service.wire import (
     AllocationReply,
-    CheckReply,
     CommitRequest,
     ReleaseRequest,
     RenewRequest,
     ReserveRequest,
 )
 
-_PARAMETERS = frozenset({"poolDomain", "subdomain", "tenant"})
-"""Of a check."""
 _HELD = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503)
 _GIVEN_BACK = (400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
 
 
-def handlers(allocator: Allocator, tell: Tell, checks: Checks, rates: Rates) -> list[HTTPRouteHandler]:
+def handlers(allocator: Allocator, tell: Tell, rates: Rates) -> list[HTTPRouteHandler]:
     """Return the routes of the allocations' life."""
-
-    # The one route that is asked at every keystroke: it spares itself what the framework does for others.
-    @get(
-        "/v1/check",
-        operation_class=CheckOperation,
-        responses={
-            200: ResponseSpec(CheckReply, description="OK", generate_examples=False),
-            **documented(400, 401, 403, 429, 503),
-        },
-        opt=CHECK,
-    )
-    async def check(scope: Scope) -> ASGIResponse:
-        asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        if not asked.keys() <= _PARAMETERS:
-            refuse_unknown(scope["query_string"], _PARAMETERS)
-        pool, label = asked.get("poolDomain", ""), asked.get("subdomain", "")
-        client = calling.get()
-        verdict = SLOW_DOWN
-        if checks.allowed(client, address(scope)):
-            verdict = await allocator.pool_names.check(
-                pool, label, client.actor(None), tenant=asked.get("tenant") or None, key=_allocation_key(scope)
-            )
-        return ASGIResponse(body=_encode(checked(verdict)), media_type=MediaType.JSON)
 
     @post("/v1/reserve", status_code=201, responses=documented(400, 409, 413, 415, 422, 503, *CALLED), opt=ALLOCATE)
     async def reserve(
@@ -89,7 +53,7 @@ def handlers(allocator: Allocator, tell: Tell, checks: Checks, rates: Rates) -> 
         allocation, free = await allocator.release(_release(allocator, data), actor())
         return Response(tell(allocation), status_code=200 if free else 202)
 
-    return [check, reserve, renew, commit, release]
+    return [reserve, renew, commit, release]
 
 
 async def _reserved(
@@ -149,43 +113,6 @@ def _unwanted(mode: str, **fields: object) -> None:
     """Raise InvalidBody for fields that belong to another mode."""
     if present := [name for name, value in fields.items() if value is not None]:
         raise InvalidBody(f"{present[0]} is not a field of a reservation with mode {mode}")
-
-
-@dataclass
-class CheckOperation(Operation):
-    """What the API's document says of a check, which reads its query itself."""
-
-    def __post_init__(self) -> None:
-        """Name the parameters."""
-        text = Schema(type=OpenAPIType.STRING)
-        self.parameters = [OpenAPIParameter(name=name, param_in="query", schema=text) for name in sorted(_PARAMETERS)]
-
-
-_encode = Encoder().encode
-SLOW_DOWN = Verdict(reason="rate-limited", detail="too many names were looked up; wait a little")
-
-
-def address(scope: Scope) -> str:
-    """Return the address of who calls."""
-    return (scope["client"] or ("",))[0]
-
-
-def _allocation_key(scope: Scope) -> str | None:
-    found = [value for name, value in scope["headers"] if name == b"pdm-allocation-key"]
-    return found[0].decode("latin-1") if found else None
-
-
-def checked(verdict: Verdict) -> CheckReply:
-    """Return the reply that says whether a name is free."""
-    return CheckReply(
-        available=verdict.reason is None,
-        reason=verdict.reason,
-        detail=verdict.detail,
-        fqdn=verdict.fqdn,
-        unicode=names.unicode(verdict.fqdn) if verdict.fqdn else None,
-        suggestion=verdict.suggestion,
-        warning=verdict.warning,
-    )
 
 
 def _addresses(data: JSONBody[CommitRequest]) -> list[str]:

@@ -11,6 +11,8 @@ import binascii
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from msgspec import Struct
+
 from pdm_service.callers import clients as callers
 from pdm_service.callers.buckets import Buckets, sender
 from pdm_service.callers.certificates import Certificate
@@ -36,6 +38,23 @@ SHOWN = "pdm.certificate"
 
 calling: ContextVar[Client] = ContextVar("calling", default=EVERYBODY)
 """Who makes the request under way."""
+
+
+class Seen(Struct):
+    """A credential, and whose it is."""
+
+    credential: bytes | None
+    clients: Clients
+    """Those it was found among."""
+    client: Client
+    lasts: bool = False
+    """Whether that is so as long as those are the clients."""
+    kept: bool = False
+    """Whether its connection counts as that of a client who is known."""
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Seen({self.client.id})"
 
 
 class Gate:
@@ -91,6 +110,28 @@ class Gate:
             self._observe("scope")
             raise MissingScope(f"this needs the scope {' or '.join(sorted(needed))}, which {found.id} does not have")
         return found
+
+    def known(self, credential: bytes | None, *, compat: bool) -> "Seen | None":
+        """Return who calls without a certificate, where nobody need be asked; they may be refused all the same.
+
+        None for all others; nothing is counted or told of them: `admit` does that.
+        """
+        clients = self._known()
+        if not credential:
+            return Seen(credential, clients, NOBODY) if self._anonymous and compat else None
+        identity, secret = _parsed(credential.decode("latin-1"))
+        digest = tokens.digest(secret)
+        if secret and (found := clients.of_key(digest, identity)):
+            return Seen(credential, clients, found, lasts=True)
+        if self._review and clients.use_accounts and identity is None and secret.count(".") == 2:
+            username = self._review.remembered(digest)
+            if username and (found := clients.of_account(username)):
+                return Seen(credential, clients, found)
+        return None
+
+    def holds(self, seen: "Seen") -> bool:
+        """Return whether the file of callers is still the one that a credential was found in."""
+        return self._known() is seen.clients
 
     def _known(self) -> Clients:
         return self._clients() if self._clients else Clients(())

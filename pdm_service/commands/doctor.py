@@ -85,7 +85,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", "ok", f"PostgreSQL {found.major}.{found.minor}")
     if found.replica:
         yield Finding("database role", "fail", "a replica, read-only", "name the primary (-rw) in PDM_DATABASE_URL")
-    need = settings.database_connections + 7
+    need = settings.database_connections + 8
     if found.max_connections < 2 * need:
         text = f"{found.max_connections} connections at most; one replica takes {need}"
         remedy = "raise max_connections, or lower PDM_DATABASE_CONNECTIONS"

@@ -6,12 +6,13 @@ them, is for `idn`.
 
 from pdm_service.names.idn import unicode
 from pdm_service.names.ip import MAX_ADDRESSES, addresses, is_public
-from pdm_service.names.names import MAX_NAME, MAX_TEXT, covers, domain, label, span, split, text
+from pdm_service.names.names import MAX_NAME, MAX_TEXT, above, covers, domain, label, span, split, text
 
 __all__ = [
     "MAX_ADDRESSES",
     "MAX_NAME",
     "MAX_TEXT",
+    "above",
     "addresses",
     "covers",
     "domain",

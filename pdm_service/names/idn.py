@@ -51,6 +51,8 @@ def unicode(domain: str) -> str | None:
     So is a domain with a label that is no valid A-label (RFC 5890 section 2.3.2.1), that does not come back the same,
     or that looks like another one by letters of another script.
     """
+    if "xn--" not in domain:  # most have none, and each reply asks
+        return None
     labels = domain.split(".")
     if not any(label.startswith("xn--") for label in labels):
         return None

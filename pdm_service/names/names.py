@@ -20,6 +20,8 @@ def label(text: str, pool: str = "") -> str:
 
     Of a whole name below `pool` that is its label.
     """
+    if _is_label(text):
+        return text
     found = _plain(text)
     if not _is_label(found):
         msg = (
@@ -73,6 +75,12 @@ def split(fqdn: str, pool_domains: frozenset[str]) -> tuple[str, str] | None:
 def covers(upper: str, lower: str) -> bool:
     """Return whether `lower` is `upper` or lies below it."""
     return lower == upper or lower.endswith("." + upper)
+
+
+def above(fqdn: str) -> tuple[str, ...]:
+    """Return a name and all names that it lies below."""
+    labels = fqdn.split(".")
+    return tuple(".".join(labels[start:]) for start in range(len(labels)))
 
 
 def span(fqdn: str) -> tuple[str, str]:

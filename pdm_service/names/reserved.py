@@ -58,4 +58,6 @@ class Words:
         if label.startswith(self._beginnings):
             return next(reason for prefix, reason in self._prefixes.items() if label.startswith(prefix))
         plain = label.translate(_LEET)
+        if "-" not in label:
+            return None if self._abuse.isdisjoint((label, plain)) else _ABUSE
         return None if self._abuse.isdisjoint((label, plain, *label.split("-"), *plain.split("-"))) else _ABUSE

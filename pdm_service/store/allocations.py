@@ -17,8 +17,9 @@ from pdm_service import names
 from pdm_service.callers import Actor
 from pdm_service.errors import IdempotencyKeyReused, OverlapsAllocation
 from pdm_service.model.allocation import Ages, Allocation, Mode
+from pdm_service.model.standing import Question
 from pdm_service.model.tokens import Credentials
-from pdm_service.store.availability import BATCH, QUARANTINED, Availability, Question
+from pdm_service.store.availability import BATCH, QUARANTINED, Availability
 from pdm_service.store.batching import Batched
 from pdm_service.store.database import Database
 from pdm_service.store.rows import COLUMNS, LIVE, WORK_CHANNEL, allocation_of
@@ -128,7 +129,7 @@ class Allocations:
             if len(wanted) > 1:
                 return [(await self._reserve([one]))[0] for one in wanted]
             return [await self._why_refused(*wanted[0], error)]
-        won = {row["fqdn"]: allocation_of(row) for row in rows}
+        won = {row["fqdn"]: self._written(row) for row in rows}
         return [won.get(new.fqdn) if first[new.fqdn] is new else None for new, _ in wanted]
 
     async def _reserve_counted(
@@ -186,7 +187,7 @@ class Allocations:
             """,
             fqdn, token_digest, ttl, actor.name, actor.request_id, actor.only, self._ages.reservation,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def commit(
         self, fqdn: str, token_digest: bytes, addresses: Sequence[str], sovereign_fqdn: str | None, actor: Actor
@@ -209,7 +210,7 @@ class Allocations:
             """,
             fqdn, token_digest, addresses, sovereign_fqdn, actor.name, actor.request_id, actor.only,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def release_reserved(self, held: Allocation, actor: Actor) -> Allocation | None:
         """Delete a live reservation, which has no DNS; None if it is none any more."""
@@ -226,7 +227,7 @@ class Allocations:
             """,
             held.fqdn, held.id, actor.name, actor.request_id,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def release_active(self, held: Allocation, actor: Actor) -> Allocation | None:
         """Send an active name on its way out of DNS; None if it is not active any more."""
@@ -245,7 +246,7 @@ class Allocations:
             """,
             held.fqdn, held.id, actor.name, actor.request_id,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def release_byo(
         self, allocation: UUID, not_before: datetime | None, *, orphan: bool, actor: Actor
@@ -274,7 +275,7 @@ class Allocations:
             """,
             allocation, not_before, orphan, actor.name, actor.request_id,
         )  # fmt: skip
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def hasten(self, allocation: UUID) -> Allocation | None:
         """Keep the zone of a domain that is on its way out no longer; None if it is kept no more already."""
@@ -289,7 +290,7 @@ class Allocations:
             """,
             allocation,
         )
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def expire(self, kept: timedelta) -> int:
         """Delete reservations that expired longer than `kept` ago; return how many.
@@ -307,6 +308,13 @@ class Allocations:
             kept,
         )
         return len(rows)
+
+    def _written(self, row: asyncpg.Record | None) -> Allocation | None:
+        """Return what a transition made, None if it was not made; this replica answers nothing older from now on."""
+        if row is None:
+            return None
+        self._availability.changed(row["fqdn"])
+        return allocation_of(row)
 
 
 def _columns(wanted: Sequence[tuple[Reservation, Actor]]) -> list[list[object]]:

@@ -3,21 +3,19 @@
 Writes the quarantine alone. Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, LiteralString
-
-import asyncpg
-import msgspec
 
 from pdm_service.callers import Actor
 from pdm_service.errors import Conflict
-from pdm_service.model.allocation import State
+from pdm_service.model.standing import Question, Standing, Taken, standing
 from pdm_service.names import policy
 from pdm_service.names.policy import Confusables
 from pdm_service.store import quotas
 from pdm_service.store.batching import Batched
 from pdm_service.store.database import Database
-from pdm_service.store.rows import LIVE
+from pdm_service.store.follower import Follower
+from pdm_service.store.rows import taken, taken_of
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -41,58 +39,60 @@ RESEMBLES: LiteralString = f"""
                  WHERE q.pool_domain = new.pool_domain AND q.skeleton = new.skeleton AND q.fqdn <> new.fqdn
                    AND {QUARANTINED}))
 """
-
-
-class Question(msgspec.Struct, frozen=True):
-    """Who asks whether they could have a name."""
-
-    fqdn: str
-    pool_domain: str
-    subdomain: str
-    owner: str
-    tenant: str | None
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """What stands in the way of having a name."""
-
-    state: State | None
-    """Of a live allocation, None if there is none."""
-    quarantined: bool = False
-    """Kept for its last holder."""
-    resembles: bool = False
-    """Easily mistaken for a name that somebody else holds."""
+_ALIKE: LiteralString = f"""
+    SELECT * FROM ({taken("n.skeleton = ANY($1)")}) AS n WHERE n.until > extract(epoch FROM now())
+"""
 
 
 class Availability:
     """Questions about names that somebody wants."""
 
-    def __init__(self, database: Database, confusables: Confusables = "off") -> None:
+    def __init__(
+        self,
+        database: Database,
+        confusables: Confusables = "off",
+        follower: Follower | None = None,
+        on_asked: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Without a `follower` nothing is answered from memory; `on_asked` is called where it was not new enough."""
         self._database = database
         self._confusables = confusables
+        self._follower = follower
+        self._on_asked = on_asked
         self._standing: Batched[Question, Standing] = Batched(self._ask_standing, BATCH)
 
     async def standing(self, question: Question) -> Standing:
-        """Return what stands in the way of having a name."""
+        """Return what stands in the way of having a name, as PostgreSQL has it now."""
         return await self._standing(question)
+
+    async def recent_standing(self, question: Question) -> Standing:
+        """Return what stood in the way of having a name at most a second ago, and since this replica last changed it.
+
+        From memory where that is known there, else as PostgreSQL has it.
+        """
+        if (found := self.remembered_standing(question)) is not None:
+            return found
+        self._on_asked()
+        return await self._standing(question)
+
+    def remembered_standing(self, question: Question) -> Standing | None:
+        """Return the same, None where it is not known in memory."""
+        alike = self._follower.alike(policy.skeleton(question.subdomain)) if self._follower else None
+        return None if alike is None else standing(question, alike)
+
+    def changed(self, fqdn: str) -> None:
+        """Note that this replica has changed who has a name: it does not answer as if it had not."""
+        if self._follower:
+            self._follower.changed(fqdn)
 
     async def _ask_standing(self, questions: Sequence[Question]) -> list[Standing]:
         looks = [policy.skeleton(question.subdomain) for question in questions]
         # A name has its own look: one scan finds it, and all that is easily mistaken for it.
-        rows = await self._database.rows(
-            f"""
-            SELECT a.skeleton, a.fqdn, a.state, a.owner, a.tenant FROM allocations a
-             WHERE a.skeleton = ANY($1) AND a.pool_domain IS NOT NULL AND {LIVE}
-            UNION ALL
-            SELECT q.skeleton, q.fqdn, NULL, q.owner, q.tenant FROM quarantine q
-             WHERE q.skeleton = ANY($1) AND q.until > now()
-            """,
-            looks,
-        )
-        alike: dict[str, list[asyncpg.Record]] = {}
+        rows = await self._database.rows(_ALIKE, looks)
+        alike: dict[str, list[Taken]] = {}
         for row in rows:
-            alike.setdefault(row[0], []).append(row)
-        return [_standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
+            alike.setdefault(row["skeleton"], []).append(taken_of(row))
+        return [standing(question, alike.get(look, ())) for question, look in zip(questions, looks, strict=True)]
 
     def counts(self, actor: Actor) -> bool:
         """Return whether not only the name decides, but also what others or the caller have."""
@@ -121,20 +121,6 @@ class Availability:
     async def end_quarantine(self) -> None:
         """Forget the last holders of names whose quarantine has ended."""
         await self._database.execute("DELETE FROM quarantine WHERE until < now()")
-
-
-def _standing(question: Question, alike: Iterable[asyncpg.Record]) -> Standing:
-    """Return what the rows of similar names mean for the caller who asks."""
-    state, quarantined, resembles = None, False, False
-    for _, fqdn, its_state, owner, tenant in alike:
-        others = (owner, tenant) != (question.owner, question.tenant)
-        if fqdn != question.fqdn:
-            resembles = resembles or (others and fqdn.endswith(f".{question.pool_domain}"))
-        elif its_state is not None:
-            state = State(its_state)
-        else:
-            quarantined = quarantined or others
-    return Standing(state, quarantined, resembles)
 
 
 def _asked(questions: Sequence[Question]) -> list[list[str | None]]:

@@ -14,8 +14,9 @@ from pdm_service import deadline, names
 from pdm_service.callers import Actor
 from pdm_service.errors import OverlapsAllocation
 from pdm_service.model.allocation import Allocation
+from pdm_service.model.standing import Question
 from pdm_service.store.allocations import Allocations
-from pdm_service.store.availability import QUARANTINED, Availability, Question
+from pdm_service.store.availability import QUARANTINED, Availability
 from pdm_service.store.database import DEADLINE_SECONDS, Database
 from pdm_service.store.rows import COLUMNS, WORK_CHANNEL, allocation_of
 
@@ -60,8 +61,7 @@ class Declarations:
             new.tenant, new.sovereign_fqdn, list(new.addresses), actor.request_id,
         )  # fmt: skip
         if not self._availability.counts(actor):
-            row = await self._database.row(_MAKE, *values)
-            return allocation_of(row) if row else None
+            return self._written(await self._database.row(_MAKE, *values))
         # Several statements: what PostgreSQL takes too long for is refused while a refusal still comes in time.
         async with self._database.transaction(
             deadline.left(DEADLINE_SECONDS, of=deadline.REFUSE_SECONDS)
@@ -69,14 +69,20 @@ class Declarations:
             question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
             await self._availability.require_room(connection, question, actor)
             row = await connection.fetchrow(_MAKE, *values)
-        return allocation_of(row) if row else None
+        return self._written(row)
 
     async def change(self, declared: UUID, new: Declaration, actor: Actor) -> Allocation | None:
         """Change what a declared name should be; None if it is that already, or is not there to be changed."""
         row = await self._database.row(
             _CHANGE, declared, new.created_by, new.sovereign_fqdn, list(new.addresses), actor.name, actor.request_id
         )
-        return allocation_of(row) if row else None
+        return self._written(row)
+
+    def _written(self, row: asyncpg.Record | None) -> Allocation | None:
+        if row is None:
+            return None
+        self._availability.changed(row["fqdn"])
+        return allocation_of(row)
 
 
 _MAKE: LiteralString = f"""

@@ -1,5 +1,7 @@
 """Rows and their values: which columns make an allocation or a claim, and what replicas send each other by NOTIFY."""
 
+import sys
+from math import inf
 from typing import Any, Generic, LiteralString, TypeVar
 from uuid import UUID
 
@@ -10,12 +12,15 @@ from msgspec.structs import replace
 from pdm_service.model.allocation import Allocation, Claim, Dns, DnsState, Mode, Needs, Proof, State
 from pdm_service.model.observation import Looked
 from pdm_service.model.records import RRset
+from pdm_service.model.standing import Taken
 from pdm_service.model.tokens import Credentials
 
 T = TypeVar("T")
 
 WORK_CHANNEL = "pdm_work"
 OUTCOME_CHANNEL = "pdm_outcome"
+NAMES_CHANNEL = "pdm_names"
+"""Rung by hand, by who has changed allocations or the quarantine without an entry in the trail."""
 
 # `a` is a row of allocations in all statements below.
 COLUMNS: LiteralString = """
@@ -59,6 +64,32 @@ class Lease(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Whether a call of PowerDNS about the name may still be carried out that was given up before."""
     serial: int | None = None
     """Of the name's zone, when a list of all zones showed that it had changed."""
+
+
+def taken(condition: LiteralString) -> LiteralString:
+    """Return the SELECT of the pool names that are held or in quarantine; in the condition `n` is a row of either."""
+    return f"""
+        SELECT n.skeleton, n.fqdn, n.subdomain, n.pool_domain, n.state, n.owner, n.tenant,
+               extract(epoch FROM coalesce(n.expires_at, 'infinity'))::float8 AS until
+          FROM allocations n WHERE n.pool_domain IS NOT NULL AND {condition}
+        UNION ALL
+        SELECT n.skeleton, n.fqdn, n.subdomain, n.pool_domain, NULL, n.owner, n.tenant,
+               extract(epoch FROM n.until)::float8
+          FROM quarantine n WHERE {condition}
+    """
+
+
+def taken_of(row: asyncpg.Record) -> Taken:
+    """Return the name in a row of `taken`; what is the same in many of them is kept once."""
+    look, subdomain, until = row["skeleton"], row["subdomain"], row["until"]
+    return Taken(
+        subdomain=look if look == subdomain else subdomain,
+        pool_domain=sys.intern(row["pool_domain"]),
+        state=State(row["state"]) if row["state"] else None,
+        owner=sys.intern(row["owner"]),
+        tenant=row["tenant"],
+        until=inf if until == inf else until,
+    )
 
 
 def allocation_of(row: asyncpg.Record) -> Allocation:

@@ -24,12 +24,15 @@ _PROOF_OF_LIFE_SECONDS = 20
 class Signals:
     """Rings `work` for the publisher, and an event per name for those who await an outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_outcome: Callable[[str], None] = lambda _: None) -> None:
+        """`on_outcome` gets each name of which there may be an outcome, also from other replicas."""
         self.work = asyncio.Event()
+        self._on_outcome = on_outcome
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def outcome(self, fqdn: str) -> None:
         """Wake those who wait for `fqdn`: there may be an outcome."""
+        self._on_outcome(fqdn)
         for event in self._waiting.get(fqdn, ()):
             event.set()
 

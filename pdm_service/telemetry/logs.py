@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard error, with the request's id."""
 
 import asyncio
+import atexit
 import json
 import logging
 import sys
@@ -16,6 +17,10 @@ client: ContextVar[str | None] = ContextVar("client", default=None)
 
 _LOUD = ("httpx", "httpcore", "asyncio", "alembic", "sqlalchemy", "hpack", "dns", "uvicorn")
 """Libraries that at level debug or info print URLs, headers or statements: held at warning."""
+
+
+_TOGETHER_SECONDS = 0.005
+"""So long the lines of requests are gathered: a write for each is a sixth of a check. A killed process loses them."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,6 +55,21 @@ def _shown(line: bytes) -> str:
     return json.dumps(json.loads(text), separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
+class _Request(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """The line of a request."""
+
+    time: datetime
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    client: str | msgspec.UnsetType
+
+
 class AccessLog:
     """One line a request, in the same form; the lines of a moment are written together.
 
@@ -58,31 +78,25 @@ class AccessLog:
 
     def __init__(self) -> None:
         self._enabled = logging.getLogger().isEnabledFor(logging.INFO)
-        self._encoder = msgspec.json.Encoder()
+        self._encode = msgspec.json.Encoder().encode
         self._lines: list[str] = []
+        atexit.register(self._write)
 
-    def request(self, identity: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Note a request that was answered."""
+    def request(self, identity: str, method: str, path: str, status: int, seconds: float, caller: str | None) -> None:
+        """Note a request that was answered, and whose it was, where callers are distinguished."""
         if not self._enabled:
             return
-        line = {
-            "time": datetime.now(UTC),
-            "level": "info",
-            "logger": "pdm_service.access",
-            "message": "request",
-            "requestId": identity,
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": round(seconds * 1000, 2),
-        }
-        if (caller := client.get()) is not None:
-            line["client"] = caller
+        line = _Request(
+            datetime.now(UTC), "info", "pdm_service.access", "request", identity, method, path, status,
+            round(seconds * 1000, 2), msgspec.UNSET if caller is None else caller,
+        )  # fmt: skip
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._lines.append(_shown(self._encoder.encode(line)))
+            asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self._write)
+        self._lines.append(_shown(self._encode(line)))
 
     def _write(self) -> None:
+        if not self._lines:
+            return
         lines, self._lines = self._lines, []
         sys.stderr.write("\n".join([*lines, ""]))
         sys.stderr.flush()

@@ -149,9 +149,9 @@ logs.configure({level!r})
 async def main():
     log = logs.AccessLog()
     for number in range(3):
-        log.request(f"id-{{number}}", "GET", "/v1/a\\nb", 200, 0.0012345)
+        log.request(f"id-{{number}}", "GET", "/v1/a\\nb", 200, 0.0012345, None)
     await asyncio.sleep(0)
-    log.request("id-3", "POST", "/v1/reserve", 201, 0.5)
+    log.request("id-3", "POST", "/v1/reserve", 201, 0.5, "alice")
 asyncio.run(main())
 """
 
@@ -164,6 +164,7 @@ def test_access_log_of_some_requests() -> None:
     assert (first["message"], first["method"], first["path"]) == ("request", "GET", "/v1/a\nb")
     assert (first["status"], first["ms"], first["level"]) == (200, 1.23, "info")
     assert first["time"].endswith("Z")
+    assert [one.get("client") for one in found] == [None, None, None, "alice"]
 
 
 def test_access_log_at_warning() -> None:

@@ -8,8 +8,9 @@ import pytest
 from pdm_service.callers import Actor, Quotas
 from pdm_service.errors import Conflict, QuotaExceeded
 from pdm_service.model.allocation import Ages, State
+from pdm_service.model.standing import Standing
 from pdm_service.store.allocations import Allocations
-from pdm_service.store.availability import Availability, Standing
+from pdm_service.store.availability import Availability
 from pdm_service.store.declarations import Declarations
 from tests.store import (
     CLIENT,
