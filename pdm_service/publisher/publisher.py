@@ -173,7 +173,8 @@ class Publisher:
             async with asyncio.timeout(self._pace.attempt.total_seconds()):
                 outcome = await self._converge(lease)
             unclear = False
-            if outcome != "unchanged":
+            # Of a name that is only looked at nothing shows that changes get there.
+            if outcome not in {"unchanged", "held"} and not (outcome == "removed" and lease.late):
                 self.reach.worked()
         except TimeoutError:
             outcome, cause = "failed", "timeout"
