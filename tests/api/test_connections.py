@@ -1,6 +1,7 @@
 """Connections: what one may cost, and that strangers' connections shut nobody out."""
 
 import contextlib
+import re
 import resource
 import socket
 import threading
@@ -114,21 +115,40 @@ def test_requests_without_reading(service: Service) -> None:
             found += connection.recv(65536)
 
 
+def test_many_checks_at_once(service: Service) -> None:
+    """Checks that are sent before their answers are read are answered in order, up to some."""
+    check = b"GET /v1/check?poolDomain=%s&subdomain=n-%d HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(service) as connection:
+        connection.sendall(b"".join(check % (service.pool.encode(), number) for number in range(24)))
+        connection.settimeout(patient(10))
+        found = b""
+        while found.count(b"HTTP/1.1 200") < 24 or not found.endswith(b"}"):
+            found += connection.recv(65536)
+    assert re.findall(rb'"fqdn":"n-(\d+)\.', found) == [b"%d" % number for number in range(24)]
+
+
 @pytest.mark.timeout(IDLE_SECONDS * 4)
 def test_connections_end(lone: Service) -> None:
     """Line ends between requests, or answers that nobody reads, do not keep a connection open."""
     lone.client.close()
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        idle, poked = (stack.enter_context(connected(lone)) for _ in range(2))
-        for connection in (idle, poked):
-            connection.sendall(WHOLE)
+        idle, checked, poked = (stack.enter_context(connected(lone)) for _ in range(3))
+        check = b"GET /v1/check?poolDomain=%s&subdomain=x-y HTTP/1.1\r\nHost: x\r\n\r\n" % lone.pool.encode()
+        for connection, request in (
+            (idle, WHOLE),
+            (poked, WHOLE),
+            (checked, WHOLE),
+            (checked, check),
+            (checked, check),
+        ):
+            connection.sendall(request)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         deaf = [stack.enter_context(connected(lone)) for _ in range(3)]
         over = threading.Event()
         for connection in deaf:
             threading.Thread(target=ask_on, args=(connection, over), daemon=True).start()
-        eventually(lambda: open_to(lone) <= 2, UNREAD_SECONDS + 20, "those who read nothing to be cut")
+        eventually(lambda: open_to(lone) <= 3, UNREAD_SECONDS + 20, "those who read nothing to be cut")
         over.set()
         while time.monotonic() < began + IDLE_SECONDS - 5:
             poked.sendall(b"\r\n")
