@@ -33,14 +33,14 @@ async def forever(what: str, turn: Callable[[], Awaitable[None]], pause: float =
             await asyncio.sleep(_AFTER_DEFECT_SECONDS)
 
 
-def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[Coroutine[None, None, None]]:
+def all_of(parts: Parts, database_problem: Callable[[], Awaitable[str]]) -> list[Coroutine[None, None, None]]:
     """Return all chores of a running service."""
     pools, watch = parts.pools, parts.delegations.watch
     measure_seconds = min(_MEASURE_SECONDS, parts.settings.reconcile_interval.total_seconds())
     found = [
         parts.store.signals.listen(parts.settings.database_url),
         forever("looking for work", parts.publishing.publisher.turn),
-        forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
+        forever("measuring", partial(_measure, parts, database_problem), measure_seconds),
         forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
     ]
     found += [
@@ -57,7 +57,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
     return found
 
 
-async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> None:
+async def _measure(parts: Parts, database_problem: Callable[[], Awaitable[str]]) -> None:
     """Set what is measured rather than counted."""
     metrics, store = parts.telemetry.metrics, parts.store
     try:
@@ -65,7 +65,8 @@ async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) 
         powerdns = True
     except PowerDnsError:
         powerdns = False
-    metrics.up(database=await database_ready(), powerdns=powerdns)
+    usable, writable = not await database_problem(), not await store.writable.problem()
+    metrics.up(database=usable, writable=writable, powerdns=powerdns)
     for name, database in (("callers", store.callers), ("publisher", store.publishing)):
         metrics.connections(name, *database.connections())
     for domain, status in parts.pools.zones.status.items():

@@ -51,6 +51,7 @@ from pdm_service.store.registrar_changes import Changes
 from pdm_service.store.signals import Signals
 from pdm_service.store.watches import Watches
 from pdm_service.store.worklist import Worklist
+from pdm_service.store.writable import Writable
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
@@ -81,6 +82,7 @@ class Store:
 
     callers: Database
     publishing: Database
+    writable: Writable
     signals: Signals
     availability: Availability
     allocations: Allocations
@@ -114,6 +116,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
     return Store(
         callers=database,
         publishing=publishing,
+        writable=Writable(database),
         signals=Signals(),
         availability=availability,
         allocations=allocations,

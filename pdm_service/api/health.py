@@ -1,5 +1,6 @@
 """Health, readiness, metrics."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from litestar import MediaType, Response, get
@@ -12,7 +13,8 @@ from pdm_service.wire import Health, Readiness
 
 
 def handlers(
-    database_ready: Callable[[], Awaitable[bool]],
+    database_problem: Callable[[], Awaitable[str]],
+    write_problem: Callable[[], Awaitable[str]],
     powerdns_away: Callable[[], str],
     pool_domains: tuple[str, ...],
     registrars: tuple[str, ...],
@@ -22,7 +24,7 @@ def handlers(
 
     @get("/healthz", opt=PUBLIC)
     async def healthz() -> Response[Health]:
-        healthy = await database_ready()
+        healthy = not await database_problem()
         health = Health(
             status="ok" if healthy else "unhealthy",
             managed_domains=sorted(pool_domains),
@@ -37,14 +39,15 @@ def handlers(
 
     @get("/readyz", opt=PUBLIC)
     async def readyz() -> Response[Readiness]:
-        ready = await database_ready()
+        unusable, unwritable = await asyncio.gather(database_problem(), write_problem())
+        ready = not (unusable or unwritable)
         # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
-        problem = powerdns_away()
+        powerdns = powerdns_away()
         readiness = Readiness(
             ready=ready,
-            database="ok" if ready else "unreachable",
-            powerdns="unreachable" if problem else "ok",
-            problem=problem or None,
+            database="unreachable" if unusable else "no-writes" if unwritable else "ok",
+            powerdns="unreachable" if powerdns else "ok",
+            problem=unusable or unwritable or powerdns or None,
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
 

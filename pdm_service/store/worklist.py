@@ -7,10 +7,11 @@ Its database may acknowledge before it is on disk (synchronous_commit off): what
 is an observation, and is observed again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -21,9 +22,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.model.allocation import Allocation
 from pdm_service.store.database import Database
 from pdm_service.store.rows import COLUMNS, OUTCOME_CHANNEL, Lease, allocation_of
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from pdm_service.store.sessions import Lent
 
 _PARENT_LOCKS = 0x70646D  # "pdm": the first key of the advisory locks on parent zones
 
@@ -49,7 +48,7 @@ class Worklist:
 
     async def lease(self, limit: int, audits: int) -> list[Lease[Allocation]]:
         """Lease at most `limit` due rows, unpublished ones first, and at most `audits` published ones."""
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             f"""
             WITH unpublished AS (
                 SELECT fqdn FROM allocations
@@ -153,20 +152,20 @@ class Worklist:
 
     async def give_up(self, lease: Lease[Allocation]) -> None:
         """End a lease whose row changed meanwhile, or that is not going to be worked on, at once."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
             lease.name, lease.id,
         )  # fmt: skip
 
     async def hurry(self) -> None:
         """Make all that waits for another try due now: the cause of the delay has gone."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
         )
 
     async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
         """Have a published name read and repaired now."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             WITH a AS (
                 UPDATE allocations
@@ -194,7 +193,7 @@ class Worklist:
             return False
 
     async def _condemn(self, fqdn: str, pool_domain: str) -> bool:
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             WITH a AS (
                 INSERT INTO allocations (
@@ -257,18 +256,19 @@ class Worklist:
                 msg = f"another replica has been writing {zone} for too long"
                 raise StoreUnavailable(msg) from error
             finally:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK", timeout=1)
+                if connection.open:
+                    async with asyncio.timeout(1):
+                        await connection.execute("ROLLBACK")
 
     async def _record(self, statement: LiteralString, lease: Lease[Allocation], *values: object) -> bool:
-        row = await self._database.row(statement, lease.name, lease.row.generation, lease.id, *values)
+        row = await self._database.writing.row(statement, lease.name, lease.row.generation, lease.id, *values)
         return row is not None
 
 
 class Writer:
     """The one writer of a parent zone, on the connection that holds the lock."""
 
-    def __init__(self, connection: "PoolConnectionProxy") -> None:
+    def __init__(self, connection: Lent) -> None:
         self._connection = connection
 
     async def held(self, leases: Sequence[Lease[Allocation]]) -> set[UUID]:

@@ -111,6 +111,10 @@ class Metrics:
         self._drift_repaired = Counter("pdm_drift_repaired", "Published names whose DNS was repaired.", registry=r)
         self._powerdns_up = Gauge("pdm_powerdns_up", "Whether PowerDNS's API answers.", registry=r)
         self._database_up = Gauge("pdm_database_up", "Whether PostgreSQL answers, with this schema.", registry=r)
+        self._database_writable = Gauge(
+            "pdm_database_writable", "Whether PostgreSQL takes writes: not read-only, nor waiting for a standby.",
+            registry=r,
+        )  # fmt: skip
         self._connections = Gauge(
             "pdm_database_connections", "Connections to PostgreSQL, by what they are for.", ["pool", "state"],
             registry=r,
@@ -178,9 +182,10 @@ class Metrics:
         for (pool, state), count in census.items():
             self._allocations.labels(pool, state).set(count)
 
-    def up(self, *, database: bool, powerdns: bool) -> None:
-        """Set whether the service's servers answer."""
+    def up(self, *, database: bool, writable: bool, powerdns: bool) -> None:
+        """Set whether the service's servers answer, and PostgreSQL takes writes."""
         self._database_up.set(database)
+        self._database_writable.set(writable)
         self._powerdns_up.set(powerdns)
 
     def connections(self, pool: str, used: int, idle: int) -> None:
