@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 from pdm_service.errors import StoreUnavailable
+from pdm_service.store import pooler
 from pdm_service.store.database import Database
 from pdm_service.store.sessions import connect
 
@@ -34,13 +35,20 @@ class DsnUnusable(Exception):
     """The driver cannot make sense of the DSN."""
 
 
+class SessionsShared(Exception):
+    """The database is behind a pooler that gives each transaction another session; the text says what to do."""
+
+
 async def migrate(database_url: str) -> tuple[str | None, str | None]:
     """Run the pending migrations under an advisory lock; return the revision before and after.
 
     A schema that is newer than this release is left as it is, so that a replica of the release before can start
-    during a rolling update, and a release can be rolled back. Raises DatabaseAway, DatabaseRefuses, DsnUnusable.
+    during a rolling update, and a release can be rolled back. Raises DatabaseAway, DatabaseRefuses, DsnUnusable,
+    SessionsShared.
     """
     try:
+        if not await pooler.keeps_sessions(database_url, _ASK_SECONDS):
+            raise SessionsShared(pooler.SHARED)
         return await _unless_there(database_url)
     except (asyncpg.TargetServerAttributeNotMatched, asyncpg.ReadOnlySQLTransactionError) as error:
         raise DatabaseAway("it is read-only, or a standby") from error
