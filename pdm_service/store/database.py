@@ -7,8 +7,8 @@ from pdm_service.store.writing import Writing
 
 __all__ = ["DEADLINE_SECONDS", "LEAST_SECONDS", "Database"]
 
-_WRITING_SHARE = 3
-"""One of so many connections is for writes: these are short, and those that wait for a standby may not be many."""
+_WRITING_SHARE = 2
+"""One of so many connections is for writes: those that wait for a standby must leave room for others."""
 
 
 class Database(Sessions):

@@ -1,10 +1,10 @@
 """Sessions at PostgreSQL: how each begins, and pools of them that never make anyone wait beyond a deadline."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias, TypeVar, cast
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -14,6 +14,8 @@ from pdm_service.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 T = TypeVar("T")
 
@@ -29,7 +31,6 @@ READ_WRITE = SessionAttribute.read_write
 READ_ONLY = "the database is read-only, or a standby; try again shortly, with the same request"
 AWAY = "the database cannot be reached or does not answer; try again shortly, with the same request"
 
-_BACKEND = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _TAKES_NO_WRITES = (asyncpg.ReadOnlySQLTransactionError, asyncpg.TargetServerAttributeNotMatched)
 _UNAVAILABLE = (
     OSError,
@@ -48,39 +49,12 @@ _UNAVAILABLE = (
 )
 
 
-async def connect(database_url: str, seconds: float) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(database_url: str, seconds: float) -> "Connection":
     """Return a connection to the server that takes writes.
 
     Raises OSError, TimeoutError, ValueError, asyncpg's errors; TargetServerAttributeNotMatched where none takes writes.
     """
     return await asyncpg.connect(database_url, timeout=seconds, target_session_attrs=READ_WRITE)
-
-
-class Backend(NamedTuple):
-    """The process of PostgreSQL's that serves a session, also behind a pooler; no other has both."""
-
-    pid: int
-    started: datetime
-
-
-class Session(asyncpg.Connection):
-    """A connection that knows its backend."""
-
-    __slots__ = ("backend",)
-
-    backend: Backend
-
-    async def begin(self, settings: str) -> None:
-        """Set what the session wants, and find out its backend."""
-        try:
-            # Not as startup parameters, which a pooler refuses.
-            await self.execute(settings)
-            for row in await self.fetch(_BACKEND):
-                self.backend = Backend(row["pid"], row["backend_start"])
-        except BaseException:
-            # Closing it politely would wait for a server that hangs.
-            self.terminate()
-            raise
 
 
 class Lent:
@@ -141,8 +115,9 @@ class Sessions:
         self._on_failure = on_failure
         self._url = database_url
         self._most = most
-        wanted = {"lock_timeout": f"{LOCK_SECONDS:.0f}s", **settings}
-        self._settings = ";".join(f"SET {name} = '{value}'" for name, value in wanted.items())
+        self._settings = {"lock_timeout": f"{LOCK_SECONDS:.0f}s", **settings}
+        self._pooled = False
+        """Whether a pooler was met, which takes no settings when a connection begins."""
         self._former: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -239,10 +214,25 @@ class Sessions:
             max_size=self._most,
             timeout=DEADLINE_SECONDS,
             target_session_attrs=READ_WRITE,
-            connection_class=Session,
-            init=lambda session: session.begin(self._settings),
+            connect=self._connect,
             reset=_keep_session,
         )
+
+    async def _connect(self, *where: Any, **how: Any) -> "Connection":
+        """Connect under a name that no other connection has, by which PostgreSQL can be asked for its session."""
+        name = {"application_name": f"pdm {secrets.token_hex(8)}"}
+        if not self._pooled:
+            try:
+                return cast("Connection", await asyncpg.connect(*where, **how, server_settings=self._settings | name))
+            except asyncpg.ProtocolViolationError:
+                self._pooled = True
+        connection = cast("Connection", await asyncpg.connect(*where, **how, server_settings=name))
+        try:
+            await connection.execute(";".join(f"SET {key} = '{value}'" for key, value in self._settings.items()))
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 async def _closed(pool: asyncpg.Pool, seconds: float) -> None:

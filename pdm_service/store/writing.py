@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 import asyncpg
 
 from pdm_service.errors import StoreUnavailable
-from pdm_service.store.sessions import AWAY, Backend, Lent, Sessions
+from pdm_service.store.sessions import AWAY, Lent, Sessions
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -29,7 +29,7 @@ _LOOK_SECONDS = 1.0
 # Of a session at another server, or one that the statement never reached, there is nothing.
 _UNDER_WAY: LiteralString = """
     SELECT wait_event = 'SyncRep' AS for_standby FROM pg_stat_activity
-     WHERE pid = $1 AND backend_start = $2 AND state IN ('active', 'disabled')
+     WHERE application_name = $1 AND state IN ('active', 'disabled')
 """
 
 
@@ -38,7 +38,7 @@ class Write(Lent):
 
     def __init__(self, session: "PoolConnectionProxy") -> None:
         super().__init__(session)
-        self.backend: Backend = session.backend  # type: ignore[attr-defined]  # of the Session that it stands for
+        self.name: str = session.get_settings().application_name
         self.statement: asyncio.Future[Any] | None = None
         self.for_standby = False
         """Whether PostgreSQL was seen to wait for a standby with it."""
@@ -100,7 +100,7 @@ class Writing(Sessions):
         try:
             while write.unanswered:
                 with suppress(StoreUnavailable):  # where nobody can tell, it is kept
-                    found = await self._reading.row(_UNDER_WAY, *write.backend)
+                    found = await self._reading.row(_UNDER_WAY, write.name)
                     if found is None:
                         break
                     write.for_standby = bool(found["for_standby"])

@@ -17,7 +17,7 @@ from tests.patience import patient
 from tests.replication import Pair, ask, pair, sessions
 from tests.service import PDM, Service, at_once, name, running
 
-CONNECTIONS, WRITING = 6, 2
+CONNECTIONS, WRITING = 6, 3
 """Of a replica for requests, and those among them that are for writes; the publisher has 6 more, and 1 listens."""
 
 

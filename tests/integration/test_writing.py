@@ -17,7 +17,7 @@ from pdm_service.store.writing import WAITING
 from tests.patience import patient
 from tests.slow_postgres import SlowPostgres
 
-CONNECTIONS, WRITING = 6, 2
+CONNECTIONS, WRITING = 6, 3
 """Of a database, and those among them for writes."""
 FOR_STANDBY = "wait_event = 'SyncRep'"
 FOR_LOCK = "wait_event_type = 'Lock'"
