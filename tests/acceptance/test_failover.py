@@ -78,7 +78,11 @@ def test_nothing_acknowledged_is_lost_with_the_primary(replica: Service, servers
         thread.start()
     try:
         eventually(lambda: len(given) > 20, 20)
+        # What the standby has not got is not acknowledged, and may be lost.
+        servers.standby.freeze()
+        eventually(lambda: sessions(servers.primary, "wait_event = 'SyncRep'") > 0, 20)
         servers.primary.kill()
+        servers.standby.thaw()
         servers.fail_over()
         after = len(given)
         eventually(lambda: len(given) > after + 20, 30, "names to be given by the new primary")
@@ -115,9 +119,16 @@ def test_a_primary_that_becomes_read_only_is_left(replica: Service, servers: Pai
 
 def test_a_primary_that_hangs_is_left(replica: Service, servers: Pair) -> None:
     """A primary that answers nothing more, with connections that stand, is left for the one that took over."""
-    at_once(4, lambda _: replica.reserve(name()))
+    held = [replica.reserve(name()).json() for _ in range(8)]
+
+    def renew(number: int) -> int:
+        body = {key: held[number][key] for key in ("fqdn", "reservationToken")}
+        return replica.client.post("/v1/renew", json=body).status_code
+
+    # Each is a statement of its own, so that all connections for writes are taken.
+    assert set(at_once(len(held), renew)) == {200}
     servers.primary.freeze()
-    assert {reply.status_code for reply in at_once(4, lambda _: replica.reserve(name()))} == {503}
+    assert set(at_once(len(held), renew)) == {503}
     servers.fail_over()
     eventually(lambda: replica.reserve(name()).status_code == 201, 60)
     eventually(replica.is_ready, 60)

@@ -151,6 +151,7 @@ async def test_a_commit_is_not_called_off_with_its_caller(own: Postgres, databas
     await asyncio.sleep(0.2)  # so long a cancellation would need
     assert await words(database) == set()
     assert await waiting(own, FOR_STANDBY) == 1
+    assert database.writing.connections() == (1, 0)
     await standbys(own, "")
 
     async def there() -> bool:
