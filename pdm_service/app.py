@@ -66,7 +66,8 @@ class Service:
             *registrars.handlers(parts.outside.registrars, allocator.customer_domains, rates),
             *registrars.compat_handlers(parts.outside.registrars, parts.byo.bare_changes),
             *health.handlers(
-                self.database_ready,
+                self.database_problem,
+                parts.store.writable.problem,
                 lambda: (reach.condition, reach.problem),
                 settings.pool_domains,
                 parts.outside.registrars.supported,
@@ -87,20 +88,22 @@ class Service:
             logging_config=None,
         )
 
-    async def database_ready(self) -> bool:
-        """Return whether the database answers and has this release's schema, or a later one."""
+    async def database_problem(self) -> str:
+        """Return why the database is of no use, "" if it answers and has this release's schema, or a later one."""
         try:
             found = await migrate.revision(self._parts.store.callers)
-        except StoreUnavailable:
-            return False
-        return found is not None and (self._revision is None or found >= self._revision)
+        except StoreUnavailable as error:
+            return error.detail
+        if found is None or (self._revision is not None and found < self._revision):
+            return "the database's schema is older than this release; `pdm migrate` brings it up to date"
+        return ""
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         parts = self._parts
         await parts.store.callers.open()
         await parts.store.publishing.open()
-        background = [asyncio.create_task(chore) for chore in chores.all_of(parts, self.database_ready)]
+        background = [asyncio.create_task(chore) for chore in chores.all_of(parts, self.database_problem)]
         try:
             yield
         finally:

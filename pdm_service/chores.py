@@ -36,7 +36,7 @@ async def forever(what: str, turn: Callable[[], Awaitable[None]], pause: float =
             await asyncio.sleep(_AFTER_DEFECT_SECONDS)
 
 
-def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[Coroutine[None, None, None]]:
+def all_of(parts: Parts, database_problem: Callable[[], Awaitable[str]]) -> list[Coroutine[None, None, None]]:
     """Return all chores of a running service."""
     pools, watch = parts.pools, parts.delegations.watch
     measure_seconds = min(_MEASURE_SECONDS, parts.settings.reconcile_interval.total_seconds())
@@ -46,7 +46,7 @@ def all_of(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> list[
         forever("looking for work", parts.publishing.publisher.turn),
         forever("looking for late calls", parts.publishing.leftovers.turn, _LATE_SECONDS),
         forever("comparing zones", partial(_compare, parts)),
-        forever("measuring", partial(_measure, parts, database_ready), measure_seconds),
+        forever("measuring", partial(_measure, parts, database_problem), measure_seconds),
         forever("removing what has expired", partial(_keep_house, parts), _HOUSEKEEPING_SECONDS),
     ]
     found += [
@@ -73,7 +73,7 @@ async def _compare(parts: Parts) -> None:
     await asyncio.sleep(pause)
 
 
-async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) -> None:
+async def _measure(parts: Parts, database_problem: Callable[[], Awaitable[str]]) -> None:
     """Set what is measured rather than counted."""
     metrics, store = parts.telemetry.metrics, parts.store
     reach = parts.publishing.publisher.reach
@@ -81,7 +81,8 @@ async def _measure(parts: Parts, database_ready: Callable[[], Awaitable[bool]]) 
         await parts.outside.powerdns.alive()
     except PowerDnsError as failure:
         reach.lost(str(failure))
-    metrics.up(database=await database_ready(), powerdns=reach.condition != "unreachable")
+    usable, writable = not await database_problem(), not await store.writable.problem()
+    metrics.up(database=usable, writable=writable, powerdns=reach.condition != "unreachable")
     metrics.failing(failing=reach.condition == "failing")
     for name, database in (("callers", store.callers), ("publisher", store.publishing)):
         metrics.connections(name, *database.connections())

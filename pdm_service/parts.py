@@ -56,6 +56,7 @@ from pdm_service.store.registrar_changes import Changes
 from pdm_service.store.signals import Signals
 from pdm_service.store.watches import Watches
 from pdm_service.store.worklist import Worklist
+from pdm_service.store.writable import Writable
 from pdm_service.telemetry import logs
 from pdm_service.telemetry.metrics import Metrics
 from pdm_service.telemetry.tracing import Tracing
@@ -86,6 +87,7 @@ class Store:
 
     callers: Database
     publishing: Database
+    writable: Writable
     signals: Signals
     follower: Follower
     availability: Availability
@@ -122,6 +124,7 @@ def store(settings: Settings, reports: Telemetry) -> Store:
     return Store(
         callers=database,
         publishing=publishing,
+        writable=Writable(database),
         signals=Signals(follower.changed),
         follower=follower,
         availability=availability,

@@ -4,6 +4,7 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
 
 import asyncio
+import contextlib
 import threading
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -19,7 +20,7 @@ class SlowPostgres:
 
     def __init__(self, database_url: str) -> None:
         parts = urlsplit(database_url)
-        self._server = (parts.hostname or "", parts.port or 5432)
+        self.lead_to(database_url)
         self._port = free_port()
         login = parts.netloc.rpartition("@")[0]
         self.database_url = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self._port}"))
@@ -27,6 +28,11 @@ class SlowPostgres:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def lead_to(self, database_url: str) -> None:
+        """Have connections that begin from now on lead to another server."""
+        parts = urlsplit(database_url)
+        self._server = (parts.hostname or "", parts.port or 5432)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,20 +54,20 @@ class SlowPostgres:
             await self._over.wait()
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        server, to_server = await asyncio.open_connection(*self._server)
-        due = [0.0]
-        ways = [
-            asyncio.create_task(way)
-            for way in (self._ask(client, to_server, due), self._answer(server, to_client, due))
-        ]
-        try:
-            await asyncio.wait(ways, return_when="FIRST_COMPLETED")
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            to_client.close()
-            to_server.close()
+        with contextlib.closing(to_client), contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            server, to_server = await asyncio.open_connection(*self._server)
+            with contextlib.closing(to_server):
+                due = [0.0]
+                ways = [
+                    asyncio.create_task(way)
+                    for way in (self._ask(client, to_server, due), self._answer(server, to_client, due))
+                ]
+                try:
+                    await asyncio.wait(ways, return_when="FIRST_COMPLETED")
+                finally:
+                    for way in ways:
+                        way.cancel()
+                    await asyncio.gather(*ways, return_exceptions=True)
 
     async def _ask(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, due: list[float]) -> None:
         """Pass frames on to the server; a statement among them makes its answer due later."""

@@ -1,5 +1,6 @@
 """Health, readiness, metrics."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -13,7 +14,8 @@ from pdm_service.wire import Health, Readiness
 
 
 def handlers(
-    database_ready: Callable[[], Awaitable[bool]],
+    database_problem: Callable[[], Awaitable[str]],
+    write_problem: Callable[[], Awaitable[str]],
     powerdns: Callable[[], tuple[Literal["ok", "unreachable", "failing"], str]],
     pool_domains: tuple[str, ...],
     registrars: tuple[str, ...],
@@ -23,7 +25,7 @@ def handlers(
 
     @get("/healthz", opt=PUBLIC)
     async def healthz() -> Response[Health]:
-        healthy = await database_ready()
+        healthy = not await database_problem()
         health = Health(
             status="ok" if healthy else "unhealthy",
             managed_domains=sorted(pool_domains),
@@ -38,14 +40,15 @@ def handlers(
 
     @get("/readyz", opt=PUBLIC)
     async def readyz() -> Response[Readiness]:
-        ready = await database_ready()
+        unusable, unwritable = await asyncio.gather(database_problem(), write_problem())
+        ready = not (unusable or unwritable)
         # PowerDNS being away is no reason to send callers elsewhere: what they ask for is stored.
-        condition, problem = powerdns()
+        condition, unreached = powerdns()
         readiness = Readiness(
             ready=ready,
-            database="ok" if ready else "unreachable",
+            database="unreachable" if unusable else "no-writes" if unwritable else "ok",
             powerdns=condition,
-            problem=problem or None,
+            problem=unusable or unwritable or unreached or None,
         )
         return Response(readiness, status_code=200 if ready else 503, headers=_retry(ok=ready))
 

@@ -26,7 +26,7 @@ from pdm_service.registrars import as_error
 from pdm_service.settings import Settings, SettingsError, read
 from pdm_service.settings.live_file import content
 from pdm_service.store import condition
-from pdm_service.store.migrate import HEAD, DatabaseAway
+from pdm_service.store.migrate import HEAD, DatabaseAway, SessionsShared
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -79,12 +79,23 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         remedy = "see that PDM_DATABASE_URL names a server that runs, and a user and database that exist"
         yield Finding("database", "fail", f"cannot be reached ({error})", remedy)
         return
+    except SessionsShared as error:
+        found_out, _, remedy = str(error).partition(": ")
+        yield Finding("database", "fail", found_out, remedy)
+        return
     if found.major < _POSTGRES:
         yield Finding("database", "fail", f"PostgreSQL {found.major}", f"use PostgreSQL {_POSTGRES} or later")
     else:
         yield Finding("database", "ok", f"PostgreSQL {found.major}.{found.minor}")
     if found.replica:
         yield Finding("database role", "fail", "a replica, read-only", "name the primary (-rw) in PDM_DATABASE_URL")
+    if found.standbys and not found.waits:
+        text = f"{found.standbys}, and no commit waits for one: what was acknowledged can be lost with the primary"
+        remedy = "make the replication synchronous: `postgresql.synchronous` of a CloudNativePG Cluster"
+        yield Finding("database standbys", "warn", text, remedy)
+    if found.waits and not found.standbys and not found.replica:
+        text = "commits wait for a standby, and none is there: nothing can be written"
+        yield Finding("database standbys", "fail", text, "bring a standby back; docs/runbooks/PDMWritesWait.md")
     need = settings.database_connections + 8
     if found.max_connections < 2 * need:
         text = f"{found.max_connections} connections at most; one replica takes {need}"

@@ -84,6 +84,8 @@ async def _migrate(settings: Settings) -> None:
             await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
         except migrate.DsnUnusable:
             _fail("PDM_DATABASE_URL: the driver cannot make sense of it", 2)
+        except migrate.SessionsShared as error:
+            _fail(str(error))
         except migrate.DatabaseRefuses as error:
             _fail(f"the database refuses: {error}")
         else:

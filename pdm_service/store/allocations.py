@@ -124,7 +124,7 @@ class Allocations:
             if self._availability.counts(wanted[0][1]):
                 rows = await self._reserve_counted(*wanted[0], columns)
             else:
-                rows = await self._database.rows(RESERVE, *columns)
+                rows = await self._database.writing.rows(RESERVE, *columns)
         except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
             if len(wanted) > 1:
                 return [(await self._reserve([one]))[0] for one in wanted]
@@ -139,7 +139,7 @@ class Allocations:
 
         What decides is read under locks, which all callers take in the same order.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.writing.transaction() as connection:
             await self._availability.require_room(connection, new.question(actor), actor)
             return await connection.fetch(RESERVE, *columns)
 
@@ -159,7 +159,7 @@ class Allocations:
 
     async def forget_expired(self, low: str, high: str) -> bool:
         """Delete expired reservations above and below a name; return whether there were any."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             WITH gone AS (
                 DELETE FROM allocations WHERE span && name_span($1, $2) AND expires_at <= now() RETURNING fqdn, id)
@@ -172,7 +172,7 @@ class Allocations:
 
     async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Allocation | None:
         """Let a live reservation end `ttl` from now, if later, but at its greatest age; None if not the token's."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -193,7 +193,7 @@ class Allocations:
         self, fqdn: str, token_digest: bytes, addresses: Sequence[str], sovereign_fqdn: str | None, actor: Actor
     ) -> Allocation | None:
         """Make a live reservation active; None if it is not the token's, or is no reservation."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -214,7 +214,7 @@ class Allocations:
 
     async def release_reserved(self, held: Allocation, actor: Actor) -> Allocation | None:
         """Delete a live reservation, which has no DNS; None if it is none any more."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 DELETE FROM allocations
@@ -231,7 +231,7 @@ class Allocations:
 
     async def release_active(self, held: Allocation, actor: Actor) -> Allocation | None:
         """Send an active name on its way out of DNS; None if it is not active any more."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -255,7 +255,7 @@ class Allocations:
 
         An `orphan` still points here: the next claim on it needs a proof that nobody can wait for.
         """
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -279,7 +279,7 @@ class Allocations:
 
     async def hasten(self, allocation: UUID) -> Allocation | None:
         """Keep the zone of a domain that is on its way out no longer; None if it is kept no more already."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations
@@ -297,7 +297,7 @@ class Allocations:
 
         Holding on for a while lets a late holder hear that it is late, rather than "not found".
         """
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             """
             WITH gone AS (
                 DELETE FROM allocations WHERE state = 'reserved' AND expires_at < now() - $1::interval

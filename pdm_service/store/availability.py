@@ -4,7 +4,7 @@ Writes the quarantine alone. Raises StoreUnavailable whenever PostgreSQL does no
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 
 from pdm_service.callers import Actor
 from pdm_service.errors import Conflict
@@ -16,9 +16,7 @@ from pdm_service.store.batching import Batched
 from pdm_service.store.database import Database
 from pdm_service.store.follower import Follower
 from pdm_service.store.rows import taken, taken_of
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from pdm_service.store.sessions import Lent
 
 BATCH = 64
 """How many questions, or reservations, go into one statement at most."""
@@ -98,7 +96,7 @@ class Availability:
         """Return whether not only the name decides, but also what others or the caller have."""
         return actor.quotas.any or actor.tenant_quotas.any or self._confusables == "refuse"
 
-    async def require_room(self, connection: "PoolConnectionProxy", question: Question, actor: Actor) -> None:
+    async def require_room(self, connection: Lent, question: Question, actor: Actor) -> None:
         """Raise QuotaExceeded if a client has what it may have, Conflict if a name is easily mistaken for another's.
 
         To be called in the transaction that takes the name: until it ends nobody else can take one that matters.
@@ -120,7 +118,7 @@ class Availability:
 
     async def end_quarantine(self) -> None:
         """Forget the last holders of names whose quarantine has ended."""
-        await self._database.execute("DELETE FROM quarantine WHERE until < now()")
+        await self._database.writing.execute("DELETE FROM quarantine WHERE until < now()")
 
 
 def _asked(questions: Sequence[Question]) -> list[list[str | None]]:

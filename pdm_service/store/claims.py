@@ -8,7 +8,7 @@ Raises StoreUnavailable whenever PostgreSQL does not answer in time.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -23,9 +23,7 @@ from pdm_service.model.tokens import Credentials
 from pdm_service.store import quotas
 from pdm_service.store.database import Database
 from pdm_service.store.rows import CLAIM, COLUMNS, LIVE, WORK_CHANNEL, allocation_of, claim_of
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from pdm_service.store.sessions import Lent
 
 KEPT = timedelta(days=7)
 """How long a claim whose holder has committed waits for its proof."""
@@ -142,7 +140,7 @@ class Claims:
             text = f"{new.fqdn} lies above a name that is held here; if it is yours, acknowledge {BELOW}"
             raise OverlapsAllocation(text)
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.writing.transaction() as connection:
                 await quotas.count(connection, actor, new.tenant)
                 secret = new.credentials
                 row = await connection.fetchrow(
@@ -159,7 +157,7 @@ class Claims:
 
     async def renew(self, fqdn: str, token_digest: bytes, ttl: timedelta, actor: Actor) -> Claim | None:
         """Let a live claim end `ttl` from now, if that is later, but at its greatest age; None if not the token's."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE claims
@@ -177,7 +175,7 @@ class Claims:
 
     async def withdraw(self, claim: UUID, actor: Actor) -> Claim | None:
         """Delete a live claim; None if it is gone."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (DELETE FROM claims WHERE id = $1 AND expires_at > now() RETURNING *),
             noted AS (
@@ -191,7 +189,7 @@ class Claims:
 
     async def wish(self, claim: UUID, wish: Wish, actor: Actor) -> Claim | None:
         """Store what a live claim's holder wants served once it is proven; None if the claim has expired."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE claims
@@ -211,7 +209,7 @@ class Claims:
 
     async def refused(self, claim: UUID, problem: str) -> bool:
         """Record why a proven claim cannot be had, for its holder to read; return whether that is new."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             "UPDATE claims SET problem = $2 WHERE id = $1 AND problem IS DISTINCT FROM $2 RETURNING id", claim, problem
         )
         return row is not None
@@ -220,7 +218,7 @@ class Claims:
         """Record that a proof of live claims was seen now, unless it is a weak one and they have a strong one."""
         if not claims:
             return
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             WITH before AS (
                 SELECT id, proof FROM claims
@@ -242,7 +240,7 @@ class Claims:
         With `denied`, when nameservers said that the others' records are not there, a committed claim loses its TXT
         proof at once: it would become an allocation now.
         """
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             WITH before AS (
                 SELECT id, proof FROM claims
@@ -261,7 +259,7 @@ class Claims:
 
     async def seen_elsewhere(self, fqdn: str, since: datetime) -> None:
         """Record that an observation begun at `since` saw the domain with other nameservers than the platform's."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             WITH orphan AS (DELETE FROM orphans WHERE fqdn = $1 AND since < $2::timestamptz - interval '30 days')
             UPDATE claims SET elsewhere_at = $2 WHERE fqdn = $1 AND reserved_at <= $2
@@ -298,7 +296,7 @@ class Claims:
         commit acknowledged that. Raises Conflict and OverlapsAllocation.
         """
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.writing.transaction() as connection:
                 await connection.execute(_IN_ORDER, claim)
                 claimed = await connection.fetchrow(_TAKE, claim, self._ages.proof, _JUST_SEEN)
                 if claimed is None:
@@ -320,7 +318,7 @@ class Claims:
 
     async def expire(self) -> int:
         """Delete claims that have expired; return how many."""
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             """
             WITH gone AS (DELETE FROM claims WHERE expires_at < now() - interval '1 hour' RETURNING fqdn, id)
             INSERT INTO events (fqdn, allocation_id, action, actor, from_state)
@@ -414,7 +412,7 @@ _ADOPT: LiteralString = f"""
 """
 
 
-async def _clear_below(connection: "PoolConnectionProxy", claimed: asyncpg.Record, actor: Actor) -> bool:
+async def _clear_below(connection: Lent, claimed: asyncpg.Record, actor: Actor) -> bool:
     """Send away what others hold below a claimed domain; return whether there is anything that must go first.
 
     Raises OverlapsAllocation where the commit has not acknowledged it.

@@ -61,9 +61,9 @@ class Declarations:
             new.tenant, new.sovereign_fqdn, list(new.addresses), actor.request_id,
         )  # fmt: skip
         if not self._availability.counts(actor):
-            return self._written(await self._database.row(_MAKE, *values))
+            return self._written(await self._database.writing.row(_MAKE, *values))
         # Several statements: what PostgreSQL takes too long for is refused while a refusal still comes in time.
-        async with self._database.transaction(
+        async with self._database.writing.transaction(
             deadline.left(DEADLINE_SECONDS, of=deadline.REFUSE_SECONDS)
         ) as connection:
             question = Question(new.fqdn, new.pool_domain, new.subdomain, actor.name, new.tenant)
@@ -73,7 +73,7 @@ class Declarations:
 
     async def change(self, declared: UUID, new: Declaration, actor: Actor) -> Allocation | None:
         """Change what a declared name should be; None if it is that already, or is not there to be changed."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             _CHANGE, declared, new.created_by, new.sovereign_fqdn, list(new.addresses), actor.name, actor.request_id
         )
         return self._written(row)

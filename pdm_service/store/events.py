@@ -88,7 +88,7 @@ class Trail:
 
     async def forget(self, older: timedelta) -> int:
         """Delete entries older than that, some at a time; return how many."""
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             "DELETE FROM events WHERE ctid = ANY(ARRAY("
             "SELECT ctid FROM events WHERE at < now() - $1::interval LIMIT $2)) RETURNING id",
             older, _BATCH,

@@ -18,6 +18,7 @@ import asyncpg
 from pdm_service.model.standing import Taken, TakenNames
 from pdm_service.names import policy
 from pdm_service.store.rows import NAMES_CHANNEL, taken, taken_of
+from pdm_service.store.sessions import connect
 from pdm_service.store.signals import until
 from pdm_service.telemetry import logs
 
@@ -91,10 +92,10 @@ class Follower:
 
     async def _follow(self) -> None:
         # As for callers' statements: a plan made while the trail was short would go on reading all of it.
-        settings = {"enable_seqscan": "off", "jit": "off"}
-        connection = await asyncpg.connect(self._url, timeout=_CONNECT_SECONDS, server_settings=settings)
+        connection = await connect(self._url, _CONNECT_SECONDS)
         changed_by_hand = asyncio.Event()
         try:
+            await connection.execute("SET enable_seqscan = off; SET jit = off", timeout=_STATEMENT_SECONDS)
             await connection.add_listener(NAMES_CHANNEL, lambda *_: changed_by_hand.set())
             while True:
                 changed_by_hand.clear()

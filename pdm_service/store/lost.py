@@ -46,7 +46,7 @@ class Lost:
 
     async def discard(self, fqdn: str, id_: UUID) -> None:
         """Write into the trail that an operator gives a zone up: from then on it is a leftover, and goes."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO events (fqdn, allocation_id, action, actor)
             SELECT fqdn, id, 'discarded', 'operator' FROM (VALUES ($1, $2::uuid)) AS zone (fqdn, id)
@@ -62,7 +62,7 @@ class Lost:
         Raises Conflict where somebody holds the name, or one above or below it.
         """
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.writing.transaction() as connection:
                 if instead:
                     await connection.execute(_END_RESERVATION, found.fqdn)
                 row = await connection.fetchrow(

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 from pdm_service.errors import StoreUnavailable
+from pdm_service.store import pooler
 from pdm_service.store.database import Database
+from pdm_service.store.sessions import connect
 
 HEAD = "0008"
 """The newest revision in migrations/versions: the schema that this release's code is written for."""
@@ -33,14 +35,23 @@ class DsnUnusable(Exception):
     """The driver cannot make sense of the DSN."""
 
 
+class SessionsShared(Exception):
+    """The database is behind a pooler that gives each transaction another session; the text says what to do."""
+
+
 async def migrate(database_url: str) -> tuple[str | None, str | None]:
     """Run the pending migrations under an advisory lock; return the revision before and after.
 
     A schema that is newer than this release is left as it is, so that a replica of the release before can start
-    during a rolling update, and a release can be rolled back. Raises DatabaseAway, DatabaseRefuses, DsnUnusable.
+    during a rolling update, and a release can be rolled back. Raises DatabaseAway, DatabaseRefuses, DsnUnusable,
+    SessionsShared.
     """
     try:
+        if not await pooler.keeps_sessions(database_url, _ASK_SECONDS):
+            raise SessionsShared(pooler.SHARED)
         return await _unless_there(database_url)
+    except (asyncpg.TargetServerAttributeNotMatched, asyncpg.ReadOnlySQLTransactionError) as error:
+        raise DatabaseAway("it is read-only, or a standby") from error
     except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
         raise DatabaseAway(type(error).__name__) from error
     except (ValueError, asyncpg.InterfaceError):
@@ -57,7 +68,7 @@ async def _unless_there(database_url: str) -> tuple[str | None, str | None]:
 
 async def _revision(database_url: str) -> str | None:
     """Return the revision that the database has, None if it has no schema."""
-    connection = await asyncpg.connect(database_url, timeout=_ASK_SECONDS)
+    connection = await connect(database_url, _ASK_SECONDS)
     try:
         found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version", timeout=_ASK_SECONDS)
     except asyncpg.UndefinedTableError:
@@ -78,7 +89,7 @@ async def _migrate(database_url: str) -> tuple[str | None, str | None]:
 
     # The DSN is asyncpg's own to read, so that it means the same here as in the store.
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(database_url, timeout=10), poolclass=NullPool
+        "postgresql+asyncpg://", async_creator=lambda: connect(database_url, _ASK_SECONDS), poolclass=NullPool
     )
     try:
         async with engine.connect() as connection:

@@ -62,7 +62,7 @@ class Registrations:
 
     async def lease(self, pool_domain: str, older: timedelta | None, lasts: timedelta) -> Lease[Registered] | None:
         """Lease a domain if it is due, or was observed more than `older` ago; None if not."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             INSERT INTO pool_registrations AS r (pool_domain, lease_id, lease_until)
             VALUES ($1, gen_random_uuid(), now() + $3::interval)
@@ -81,7 +81,7 @@ class Registrations:
 
     async def about_to_move(self, lease: Lease[Registered]) -> bool:
         """Note, before it is sent, that the nameservers are changed now; False if the lease has ended."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             "UPDATE pool_registrations SET moved_at = now() WHERE pool_domain = $1 AND lease_id = $2"
             " AND lease_until > now() RETURNING 1",
             lease.name, lease.id,
@@ -90,7 +90,7 @@ class Registrations:
 
     async def about_to_sign(self, lease: Lease[Registered]) -> bool:
         """Note, before it is sent, that the DS is changed now; False if the lease has ended."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             "UPDATE pool_registrations SET signed_at = now() WHERE pool_domain = $1 AND lease_id = $2"
             " AND lease_until > now() RETURNING 1",
             lease.name, lease.id,
@@ -99,7 +99,7 @@ class Registrations:
 
     async def record(self, lease: Lease[Registered], outcome: Outcome) -> None:
         """Record what was observed and end the lease; what was seen before stays where nothing was seen now."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             UPDATE pool_registrations
                SET state = $3, nameservers = coalesce($4, nameservers), ds = coalesce($5, ds), problem = $6,

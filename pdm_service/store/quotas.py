@@ -1,15 +1,13 @@
 """How much a client, or its tenant, has and does; and what is too much. Counted in PostgreSQL: replicas agree."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 
 from msgspec import Struct
 
 from pdm_service.callers import LOCAL, Actor, Quotas
 from pdm_service.errors import QuotaExceeded
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from pdm_service.store.sessions import Lent
 
 LOCKS = 0x70646E
 """The first key of the advisory locks under which a client's names are counted and taken."""
@@ -80,7 +78,7 @@ def exceeded(usage: Usage, quotas: Quotas) -> Excess | None:
     return None
 
 
-async def count(connection: "PoolConnectionProxy", actor: Actor, tenant: str | None) -> None:
+async def count(connection: Lent, actor: Actor, tenant: str | None) -> None:
     """Raise QuotaExceeded if a client, or its tenant, has what it may have.
 
     To be called in the transaction that takes the name: nobody else takes one for this client until it ends.

@@ -70,7 +70,7 @@ class Changes:
 
     async def keep(self, allocation: Allocation, sheet: UndoSheet) -> None:
         """Keep an undo sheet, unless one is there from before a change of nameservers that was sent."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO undo_sheets AS u (allocation_id, fqdn, registrar, nameservers, ds, parent_ttl, acknowledged,
                                           rrsets)
@@ -119,7 +119,7 @@ class Changes:
         self, allocation: Allocation, registrar: str, kind: Kind, wanted: Sequence[str], actor: Actor
     ) -> Change | None:
         """Note a change that is about to be sent; None while another one is open, or the allocation is not active."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH change AS (
                 INSERT INTO registrar_changes (allocation_id, fqdn, registrar, kind, wanted)
@@ -144,7 +144,7 @@ class Changes:
         A change of nameservers that is made needs nothing more; one that surely was not made needs the token again.
         """
         settled = outcome in {"done", "failed"}
-        await self._database.execute(
+        await self._database.writing.execute(
             f"""
             WITH change AS (
                 UPDATE registrar_changes
@@ -166,7 +166,7 @@ class Changes:
 
     async def withdraw(self, held: Allocation) -> None:
         """Have the zone announce no DS any more: the domain is about to go elsewhere."""
-        await self._database.execute(
+        await self._database.writing.execute(
             f"""
             WITH a AS (
                 UPDATE allocations

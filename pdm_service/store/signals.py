@@ -13,12 +13,13 @@ from typing import TypeVar
 import asyncpg
 
 from pdm_service.store.rows import OUTCOME_CHANNEL, WORK_CHANNEL
+from pdm_service.store.sessions import connect
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5
-_PROOF_OF_LIFE_SECONDS = 20
+_PROOF_OF_LIFE_SECONDS = 5
 
 
 class Signals:
@@ -74,7 +75,7 @@ class Signals:
             await asyncio.sleep(1)
 
     async def _listen_once(self, database_url: str) -> None:
-        connection = await asyncpg.connect(database_url, timeout=_CONNECT_SECONDS)
+        connection = await connect(database_url, _CONNECT_SECONDS)
         try:
             await connection.add_listener(WORK_CHANNEL, lambda *_: self.work.set())
             await connection.add_listener(OUTCOME_CHANNEL, lambda *notice: self.outcome(str(notice[3])))
@@ -82,7 +83,9 @@ class Signals:
             connection.add_termination_listener(lambda _: lost.set())
             self.work.set()  # what was notified while nobody listened
             while not lost.is_set():
-                await connection.execute("SELECT 1", timeout=_CONNECT_SECONDS)
+                # A server that takes no writes any more is not where others notify.
+                if await connection.fetchval("SHOW transaction_read_only", timeout=_CONNECT_SECONDS) == "on":
+                    raise asyncpg.ReadOnlySQLTransactionError("the database has become read-only")
                 await until(lost, _PROOF_OF_LIFE_SECONDS)
         finally:
             connection.terminate()

@@ -47,7 +47,7 @@ class Watches:
 
         A tenant gets `most` at a time, those included that it has under way already (`busy`).
         """
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             f"""
             WITH turns AS (
                 SELECT fqdn, due_at, coalesce(w.whose, '') AS whose, coalesce(busy.count, 0)
@@ -69,7 +69,7 @@ class Watches:
 
     async def lease_one(self, fqdn: str, older: timedelta) -> Lease[Watched] | None:
         """Lease a domain now; None if somebody observes it now, or did less than `older` ago."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             INSERT INTO watches AS w (fqdn, lease_id, lease_until, looked_at)
             VALUES ($2, gen_random_uuid(), now() + $3::interval, now())
@@ -88,7 +88,7 @@ class Watches:
 
         What was hurried since the observation began is due at once: that may have missed why.
         """
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             UPDATE watches w
                SET report = $3, memory = $4, lease_id = NULL, lease_until = NULL,
@@ -104,14 +104,14 @@ class Watches:
 
     async def give_up(self, lease: Lease[Watched]) -> None:
         """End a lease without a record."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE watches SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
             lease.name, lease.id,
         )  # fmt: skip
 
     async def hurry(self, fqdn: str) -> None:
         """Have a domain observed now."""
-        await self._database.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
+        await self._database.writing.execute("UPDATE watches SET due_at = now() WHERE fqdn = $1", fqdn)
 
     async def known(self, fqdn: str) -> Known | None:
         """Return what the last observation found, None if there was none."""
@@ -130,7 +130,7 @@ class Watches:
 
     async def note(self, fqdn: str, before: str, phase: str) -> None:
         """Append a change of phase to the audit trail of whoever has the domain."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO events (fqdn, allocation_id, action, actor, from_state, to_state, outcome)
             SELECT fqdn, id, 'delegation', 'watch', state, state, $2 || ' to ' || $3 FROM (
@@ -145,7 +145,7 @@ class Watches:
 
         Where one of `registrars` made the delegation, the caller's token is needed until the DS is there.
         """
-        async with self._database.connection() as connection:
+        async with self._database.writing.connection() as connection:
             row = await connection.fetchrow(
                 """
                     UPDATE allocations
@@ -186,7 +186,7 @@ class Watches:
 
     async def forget(self) -> None:
         """Delete what nobody cares for any more."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "DELETE FROM watches WHERE due_at IS NULL AND looked_at < now() - $1::interval", _UNWATCHED_KEPT
         )
 

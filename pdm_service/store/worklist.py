@@ -7,10 +7,11 @@ Its database may acknowledge before it is on disk (synchronous_commit off): what
 is an observation, and is observed again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 import asyncpg
@@ -21,9 +22,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.model.allocation import Allocation
 from pdm_service.store.database import Database
 from pdm_service.store.rows import COLUMNS, OUTCOME_CHANNEL, Lease, allocation_of
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from pdm_service.store.sessions import Lent
 
 _HELD = timedelta(seconds=15)
 """How long a name is nobody's after a call was given up: longer than a server that is well takes to carry it out."""
@@ -89,7 +88,7 @@ class Worklist:
 
         Of what another publisher did not finish it is noted that its calls may come late.
         """
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             f"""
             WITH unpublished AS (
                 SELECT fqdn, pool_domain, lease_id FROM allocations
@@ -133,7 +132,7 @@ class Worklist:
 
     async def lease_reserved(self, fqdn: str) -> Lease[Allocation] | None:
         """Lease a reservation, None if there is none: nothing of it is published before the lease is given up."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH a AS (
                 UPDATE allocations SET lease_id = gen_random_uuid(), lease_until = now() + $2
@@ -149,7 +148,7 @@ class Worklist:
 
     async def note_late(self, lease: Lease[Allocation]) -> None:
         """Note that a call on a name was given up, and may be carried out yet."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO late_calls (fqdn, pool_domain) VALUES ($1, $2)
                 ON CONFLICT (fqdn) DO UPDATE SET since = now(), due_at = now()
@@ -163,7 +162,7 @@ class Worklist:
         What a lease finds (a published name, one that is being released) is the publisher's. Also forgets the names
         that have been looked at for long enough.
         """
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             """
             WITH over AS (
                 DELETE FROM late_calls l WHERE since < now() - $2::interval
@@ -206,7 +205,7 @@ class Worklist:
         `held` where a call may still be carried out: it is looked at again before. None if the wanted state changed
         meanwhile.
         """
-        row = await self._database.row(
+        row = await self._database.writing.row(
             f"""
             WITH held AS (
                 UPDATE allocations
@@ -277,20 +276,20 @@ class Worklist:
 
     async def give_up(self, lease: Lease[Allocation]) -> None:
         """End a lease whose row changed meanwhile, or that is not going to be worked on, at once."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE allocations SET lease_id = NULL, lease_until = NULL WHERE fqdn = $1 AND lease_id = $2",
             lease.name, lease.id,
         )  # fmt: skip
 
     async def hurry(self) -> None:
         """Make all that waits for another try due now: the cause of the delay has gone."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE allocations SET due_at = now() WHERE due_at > now() AND dns_state IN ('pending', 'removing')"
         )
 
     async def suspect(self, fqdn: str, generation: int, what: str) -> bool:
         """Have a published name read and repaired now."""
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             WITH a AS (
                 UPDATE allocations
@@ -308,7 +307,7 @@ class Worklist:
 
     async def tell(self, problem: str) -> None:
         """Have the caller of each name that has been waiting for some seconds read why."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             UPDATE allocations SET dns_error = $1
              WHERE dns_state IN ('pending', 'removing') AND dns_error IS NULL AND lease_id IS NULL
@@ -329,7 +328,7 @@ class Worklist:
             return False
 
     async def _condemn(self, fqdn: str, pool_domain: str | None) -> bool:
-        row = await self._database.row(
+        row = await self._database.writing.row(
             """
             WITH a AS (
                 INSERT INTO allocations (
@@ -356,7 +355,7 @@ class Worklist:
 
         What was published long ago, and was never listed, counts as looked at.
         """
-        rows = await self._database.rows(
+        rows = await self._database.writing.rows(
             """
             WITH listed AS (
                 SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS zone (fqdn, id, serial)),
@@ -389,7 +388,7 @@ class Worklist:
 
     async def look_at(self, fqdns: Sequence[str]) -> None:
         """Have published names looked at now."""
-        await self._database.execute(
+        await self._database.writing.execute(
             "UPDATE allocations SET due_at = now() WHERE fqdn = ANY($1) AND dns_state = 'published'", list(fqdns)
         )
 
@@ -403,7 +402,7 @@ class Worklist:
 
     async def note_write(self, pool_domain: str) -> None:
         """Count a change of a pool zone that is about to be made."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO parent_zones AS p (pool_domain, writes) VALUES ($1, 1)
                 ON CONFLICT (pool_domain) DO UPDATE SET writes = p.writes + 1
@@ -422,7 +421,7 @@ class Worklist:
 
     async def record_read(self, pool_domain: str, serial: int, writes: int) -> None:
         """Record that a pool zone was read whole, at a serial that had so many changes of our own."""
-        await self._database.execute(
+        await self._database.writing.execute(
             """
             INSERT INTO parent_zones AS p (pool_domain, serial, read_at) VALUES ($1, $2, now())
                 ON CONFLICT (pool_domain) DO UPDATE SET serial = $2, read_at = now(), writes = p.writes - $3
@@ -475,18 +474,19 @@ class Worklist:
                 msg = f"another replica has been writing {zone} for too long"
                 raise StoreUnavailable(msg) from error
             finally:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK", timeout=1)
+                if connection.open:
+                    async with asyncio.timeout(1):
+                        await connection.execute("ROLLBACK")
 
     async def _record(self, statement: LiteralString, lease: Lease[Allocation], *values: object) -> bool:
-        row = await self._database.row(statement, lease.name, lease.row.generation, lease.id, *values)
+        row = await self._database.writing.row(statement, lease.name, lease.row.generation, lease.id, *values)
         return row is not None
 
 
 class Writer:
     """The one writer of a parent zone, on the connection that holds the lock."""
 
-    def __init__(self, connection: "PoolConnectionProxy") -> None:
+    def __init__(self, connection: Lent) -> None:
         self._connection = connection
 
     async def held(self, leases: Sequence[Lease[Allocation]]) -> set[UUID]:

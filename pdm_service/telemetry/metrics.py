@@ -157,6 +157,10 @@ class Metrics:
             ["pool"], registry=r,
         )  # fmt: skip
         self._database_up = Gauge("pdm_database_up", "Whether PostgreSQL answers, with this schema.", registry=r)
+        self._database_writable = Gauge(
+            "pdm_database_writable", "Whether PostgreSQL takes writes: not read-only, nor waiting for a standby.",
+            registry=r,
+        )  # fmt: skip
         self._connections = Gauge(
             "pdm_database_connections", "Connections to PostgreSQL, by what they are for.", ["pool", "state"],
             registry=r,
@@ -226,9 +230,10 @@ class Metrics:
         """Count a check that was not answered from memory."""
         self._checks_asked.inc()
 
-    def up(self, *, database: bool, powerdns: bool) -> None:
-        """Set whether the service's servers answer."""
+    def up(self, *, database: bool, writable: bool, powerdns: bool) -> None:
+        """Set whether the service's servers answer, and PostgreSQL takes writes."""
         self._database_up.set(database)
+        self._database_writable.set(writable)
         self._powerdns_up.set(powerdns)
 
     def failing(self, *, failing: bool) -> None:

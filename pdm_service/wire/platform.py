@@ -107,11 +107,11 @@ class Readiness(Reply, kw_only=True):
     """What the service depends on, and how that is."""
 
     ready: bool
-    database: Literal["ok", "unreachable"]
+    database: Literal["ok", "no-writes", "unreachable"]
     powerdns: Literal["ok", "unreachable", "failing"]
     """`failing`: it answers, but changes get nowhere from here; other replicas go on."""
     problem: str | None = None
-    """Why PowerDNS is not reached."""
+    """Why the database is of no use, or takes no writes; where it does, why PowerDNS is not reached."""
 
 
 class Problem(Reply, kw_only=True):

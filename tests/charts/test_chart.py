@@ -112,6 +112,27 @@ def test_cluster_is_kept_and_wired() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, {"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True}),
+        ({"instances": 2, "synchronous__dataDurability": "preferred"},
+         {"method": "any", "number": 1, "dataDurability": "preferred", "failoverQuorum": True}),
+        ({"synchronous__maxStandbyNamesFromCluster": 2},
+         {"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True,
+          "maxStandbyNamesFromCluster": 2}),
+        ({"instances": 1}, None),
+        ({"synchronous__enabled": False}, None),
+    ],
+)  # fmt: skip
+def test_commits_wait_for_a_standby(values: dict[str, Any], wanted: dict[str, Any] | None) -> None:
+    """Where there is a standby, commits wait for one, unless chosen otherwise; a switchover does not take an hour."""
+    spec = one(rendered(**{f"database__cnpg__{key}": value for key, value in values.items()}), "Cluster")["spec"]
+    assert spec["postgresql"].get("synchronous") == wanted
+    assert spec["postgresql"]["parameters"] == {"max_connections": "200"}
+    assert spec["switchoverDelay"] < 60
+
+
 def test_connections_suffice() -> None:
     """All replicas, and the one more of an update, fit into the Cluster's connections."""
     for path in (DEFAULTS, EVERYTHING):

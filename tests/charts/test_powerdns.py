@@ -223,6 +223,25 @@ def test_the_cluster_outlives_the_release_and_nothing_deprecated_is_used() -> No
     assert one(render("powerdns", DEFAULTS), "Cluster")["spec"]["instances"] == 3
 
 
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, {"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True}),
+        ({"parameters": {"max_connections": "200"}},
+         {"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": True}),
+        ({"instances": 1}, None),
+        ({"synchronous__enabled": False, "parameters": {"max_connections": "200"}}, None),
+    ],
+)  # fmt: skip
+def test_commits_wait_for_a_standby(values: dict[str, Any], wanted: dict[str, Any] | None) -> None:
+    """Where there is a standby, commits wait for one, unless chosen otherwise; a switchover does not take an hour."""
+    settings = {f"database__cnpg__{key}": value for key, value in values.items()}
+    spec = one(render("powerdns", DEFAULTS, **settings), "Cluster")["spec"]
+    assert spec.get("postgresql", {}).get("synchronous") == wanted
+    assert spec.get("postgresql", {}).get("parameters") == values.get("parameters")
+    assert spec["switchoverDelay"] < 60
+
+
 def environment(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         variable["name"]: variable.get("value") or (reference["name"], reference["key"])

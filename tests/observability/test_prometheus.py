@@ -195,6 +195,28 @@ def database_away(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def standby_away(world: World) -> Iterator[None]:
+    """Have the commits of this service's database alone wait for a standby that is not there."""
+    name_of_it = world.database_url.rpartition("/")[2]
+
+    async def run(synchronous_commit: str, standbys: str) -> None:
+        connection = await asyncpg.connect(world.postgres.dsn())
+        await connection.execute(f"ALTER DATABASE {name_of_it} SET synchronous_commit = {synchronous_commit}")
+        await connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+        await connection.execute("SELECT pg_reload_conf()")
+        # For those that come anew.
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+        await connection.execute(end, name_of_it)
+        await connection.close()
+
+    asyncio.run(run("on", "nobody"))
+    try:
+        yield
+    finally:
+        asyncio.run(run("off", ""))
+
+
+@contextlib.contextmanager
 def powerdns_away(world: World) -> Iterator[None]:
     label = name()
     token = world.service.reserve(label).json()["reservationToken"]
@@ -367,6 +389,8 @@ FAULTS: list[tuple[Callable[[World], contextlib.AbstractContextManager[None]], s
     (slow, {"PDMSlowRequests"}, {"PDMPublishingFailing", "PDMPublishingStalled", "PDMDatabaseUnreachable"}),
     (powerdns_away, {"PDMPowerDNSUnreachable", "PDMPublishingStalled", "PDMPublishingFailing"},
      {"PDMPoolZoneNotReady", "PDMSlowRequests", "PDMDriftFound"}),
+    (standby_away, {"PDMWritesWait"},
+     {"PDMPublishingFailing", "PDMPublishingStalled", "PDMPoolZoneNotReady", "PDMSlowRequests"}),
     (database_away, {"PDMDatabaseUnreachable"},
      {"PDMPublishingFailing", "PDMPoolZoneNotReady", "PDMSlowRequests", "PDMPublishingStalled"}),
     (service_away, {"PDMDown"}, set()),

@@ -14,7 +14,7 @@ from pdm_service.delegations import budgets as observing
 from pdm_service.publisher import budgets as publishing
 from pdm_service.registrars import _VALIDATE_SECONDS
 from pdm_service.store import watches
-from pdm_service.store.database import DEADLINE_SECONDS, LEAST_SECONDS
+from pdm_service.store.sessions import DEADLINE_SECONDS, LEAST_SECONDS, LOCK_SECONDS
 
 CLIENTS_GIVE_UP = 15.0
 ANSWER, REFUSE, CUT = deadline.ANSWER_SECONDS, deadline.REFUSE_SECONDS, edge._CUT_SECONDS
@@ -28,6 +28,9 @@ IN_ORDER = {
     ),
     "a statement that begins when the request's time is over has its least, also the next": (
         ANSWER + LEAST_SECONDS, ANSWER + 2 * LEAST_SECONDS, CUT + edge._SWEEP_SECONDS,
+    ),
+    "PostgreSQL ends a wait for a lock before its caller does, who would leave it waiting": (
+        LOCK_SECONDS, DEADLINE_SECONDS,
     ),
     "our own client waits for longer than the service takes": (CUT, client.CALL_SECONDS),
     "a name that was not stored is refused within five seconds, after one statement that took its most": (

@@ -1,5 +1,6 @@
 """Who writes which table: each module of the store its own and the audit trail; what else it writes has a reason."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -69,6 +70,43 @@ def test_each_module_writes_its_own_table() -> None:
 def test_the_trail_is_never_changed() -> None:
     """Entries are appended, and in time forgotten by the trail itself; no statement changes one."""
     assert {write for write in ALL if write[2] == "events" and write[1] != "INSERT"} == {("events", "DELETE", "events")}
+
+
+def statements(source: str, connections: str) -> list[str]:
+    """The texts of the statements that go through `_database`, or its `writing`; of names their values."""
+    tree = ast.parse(source)
+    named = {
+        ast.unparse(target): ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr=through), attr="row" | "rows" | "execute"),
+                args=[statement, *_],
+            ) if through == connections:
+                text = ast.unparse(statement)
+                found.append(" ".join(texts(named.get(text, text))))
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_writes_have_connections_of_their_own(module: str) -> None:
+    """What writes goes through `writing`, whose connections are few and kept; what only reads never waits there."""
+    source = MODULES[module].read_text("utf-8")
+    assert [text for text in statements(source, "_database") if WRITES.search(text)] == []
+    # A function that is given its statement has no text of it.
+    assert [text for text in statements(source, "writing") if text and not WRITES.search(text)] == []
+
+
+def test_statements_are_found_by_their_connections() -> None:
+    """A statement is found with the connections that it goes through, also where it has a name."""
+    source = "A: str = f'DELETE FROM b {c}'\nself._database.row(A)\nself._database.writing.rows('SELECT 1', 2)"
+    assert statements(source, "_database") == ["DELETE FROM b "]
+    assert statements(source, "writing") == ["SELECT 1"]
 
 
 def test_no_statement_stands_outside_the_store() -> None:
