@@ -63,7 +63,8 @@ from pdm_service.telemetry.tracing import Tracing
 
 _ATTEMPT_SHARE = 0.8
 """Of a lease: the rest is for what is still under way when the attempt is called off."""
-_PUBLISHER_CONNECTIONS = 6
+_PUBLISHER_CONNECTIONS = 8
+"""Half of them are for reading; each turn as the writer of a pool zone holds one of those."""
 _REGISTRAR_CALLS = 16
 """Under way at one registrar, of all tenants."""
 

@@ -96,7 +96,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     if found.waits and not found.standbys and not found.replica:
         text = "commits wait for a standby, and none is there: nothing can be written"
         yield Finding("database standbys", "fail", text, "bring a standby back; docs/runbooks/PDMWritesWait.md")
-    need = settings.database_connections + 8
+    need = settings.database_connections + 10
     if found.max_connections < 2 * need:
         text = f"{found.max_connections} connections at most; one replica takes {need}"
         remedy = "raise max_connections, or lower PDM_DATABASE_CONNECTIONS"

@@ -13,7 +13,7 @@ from pdm_service.errors import StoreUnavailable
 from pdm_service.model import zone
 from pdm_service.model.records import RRset
 from pdm_service.powerdns import RECTIFY_SECONDS, PowerDns, PowerDnsError, ZoneSettings
-from pdm_service.publisher.comparison import Comparison
+from pdm_service.publisher.comparison import READ_WHOLE, Comparison
 from pdm_service.publisher.nameservers import Nameservers, NotSeen
 from pdm_service.store.allocations import Allocations
 from pdm_service.store.signals import Signals
@@ -80,10 +80,10 @@ class PoolZones:
             logs.event(_log, logging.WARNING, "pool domain is taken", {"poolDomain": domain, "by": holder})
             error = f"{domain} is, or lies below, a name that is allocated: it cannot be a pool domain"
             return PoolStatus(last_error=error, checked_at=datetime.now(UTC))
-        async with self._worklist.writer_of(domain, _WRITER_SECONDS):
+        async with self._worklist.writer_of(domain, _WRITER_SECONDS) as writer:
             changed, problems = await self._make(f"{domain}.")
             # While nobody of ours changes it: else a serial would not fit the count of changes.
-            before = await self._comparison.known(domain)
+            before = await writer.known(domain, READ_WHOLE)
             head = await self._powerdns.zone(f"{domain}.", rrset=f"{domain}.")
         ds = await self._powerdns.ds(f"{domain}.")
         if changed:

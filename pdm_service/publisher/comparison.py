@@ -21,7 +21,7 @@ from pdm_service.store.worklist import Parent, Worklist, Zone
 from pdm_service.telemetry.metrics import Metrics
 
 _CHUNK = 1000
-_READ_WHOLE = timedelta(days=1)
+READ_WHOLE = timedelta(days=1)
 """How often a pool zone is read whole, whatever its serial says."""
 
 
@@ -83,10 +83,6 @@ class Comparison:
                 self._signals.work.set()
 
     # --- the delegations in a pool zone ----------------------------------------------------------
-
-    async def known(self, domain: str) -> Parent:
-        """Return what is known of a pool zone; raises StoreUnavailable."""
-        return await self._worklist.parent(domain, _READ_WHOLE)
 
     async def delegations(self, domain: str, before: Parent, serial: int) -> None:
         """Compare the delegations of a pool zone where others have changed it, which had `serial` when it was `before`.

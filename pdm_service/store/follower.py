@@ -45,7 +45,7 @@ _CHANGED: LiteralString = f"""
         SELECT DISTINCT fqdn FROM events
          WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
            AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot))
-    SELECT m.snapshot, m.at, c.fqdn AS changed, t.*
+    SELECT m.snapshot, m.at, current_setting('transaction_read_only')::bool AS read_only, c.fqdn AS changed, t.*
       FROM ({_SNAPSHOT}) AS m
       LEFT JOIN changed c ON true
       LEFT JOIN LATERAL ({taken("n.fqdn = c.fqdn")}) AS t ON true
@@ -128,6 +128,9 @@ class Follower:
         """Read the names of all entries of the trail that have become visible since the last reading."""
         begun = monotonic()
         rows = await connection.fetch(_CHANGED, self._snapshot, timeout=_STATEMENT_SECONDS)
+        if rows[0]["read_only"]:
+            # It may be a primary of the past, where nothing changes any more.
+            raise asyncpg.ReadOnlySQLTransactionError
         now: dict[str, list[Taken]] = {}
         for row in rows:
             if row["changed"] is not None:

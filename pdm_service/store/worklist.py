@@ -410,15 +410,6 @@ class Worklist:
             pool_domain,
         )
 
-    async def parent(self, pool_domain: str, read_within: timedelta) -> "Parent":
-        """Return what is known of a pool zone; one that was not read within that time has to be."""
-        row = await self._database.row(
-            "SELECT writes, CASE WHEN read_at > now() - $2::interval THEN serial END AS serial"
-            "  FROM parent_zones WHERE pool_domain = $1",
-            pool_domain, read_within,
-        )  # fmt: skip
-        return Parent(row["writes"], row["serial"]) if row else Parent(0, None)
-
     async def record_read(self, pool_domain: str, serial: int, writes: int) -> None:
         """Record that a pool zone was read whole, at a serial that had so many changes of our own."""
         await self._database.writing.execute(
@@ -488,6 +479,15 @@ class Writer:
 
     def __init__(self, connection: Lent) -> None:
         self._connection = connection
+
+    async def known(self, pool_domain: str, read_within: timedelta) -> Parent:
+        """Return what is known of the zone; one that was not read within that time has to be."""
+        row = await self._connection.fetchrow(
+            "SELECT writes, CASE WHEN read_at > clock_timestamp() - $2::interval THEN serial END AS serial"
+            "  FROM parent_zones WHERE pool_domain = $1",
+            pool_domain, read_within,
+        )  # fmt: skip
+        return Parent(row["writes"], row["serial"]) if row else Parent(0, None)
 
     async def held(self, leases: Sequence[Lease[Allocation]]) -> set[UUID]:
         """Return which of the leases still hold, for the generation they were given for."""

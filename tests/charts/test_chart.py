@@ -138,7 +138,7 @@ def test_connections_suffice() -> None:
     for path in (DEFAULTS, EVERYTHING):
         objects, values = rendered(path), yaml.safe_load((CHART / "values.yaml").read_text())
         replicas = values["autoscaling"]["maxReplicas"] + 1
-        connections = yaml.safe_load(path.read_text()).get("database", {}).get("connections", 12) + 8
+        connections = yaml.safe_load(path.read_text()).get("database", {}).get("connections", 12) + 10
         limit = int(one(objects, "Cluster")["spec"]["postgresql"]["parameters"]["max_connections"])
         assert replicas * connections <= limit - 20
 

@@ -149,7 +149,7 @@ async def test_a_transaction_that_commits_late(store: Store, replica: Replica) -
     noted = "INSERT INTO events (fqdn, allocation_id, action, actor) VALUES ($1, gen_random_uuid(), 'removed', 'x')"
     await store.reserved()
     await replica.says(RESERVED)
-    async with store.database.connection(60) as connection, connection.transaction():
+    async with store.database.writing.transaction(60) as connection:
         await connection.execute(noted, FQDN)
         await connection.execute("DELETE FROM allocations WHERE fqdn = $1", FQDN)
         for label in ("b", "c"):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pdm_service.model.allocation import Allocation
 from pdm_service.store.rows import Lease
-from pdm_service.store.worklist import Backlog, Worklist, Zone
+from pdm_service.store.worklist import Backlog, Parent, Worklist, Zone
 from tests.store import (
     ADDRESSES,
     CLIENT,
@@ -452,16 +452,20 @@ async def test_a_serial_that_moves_while_it_is_looked_at(store: Store) -> None:
 
 async def test_pool_zone(store: Store) -> None:
     """A pool zone is as it was read as long as its serial counts our own changes, and no others; it is read once a day."""
-    day = timedelta(days=1)
-    assert not (await store.worklist.parent(POOL, day)).unchanged(5)
+
+    async def known() -> Parent:
+        async with store.worklist.writer_of(POOL, 5) as writer:
+            return await writer.known(POOL, timedelta(days=1))
+
+    assert not (await known()).unchanged(5)
     await store.worklist.note_write(POOL)
-    before = await store.worklist.parent(POOL, day)
+    before = await known()
     await store.worklist.note_write(POOL)  # while it is read
     await store.worklist.record_read(POOL, 5, before.writes)
-    found = await store.worklist.parent(POOL, day)
+    found = await known()
     assert [found.unchanged(serial) for serial in (5, 6, 7)] == [False, True, False]
     await store.sql("UPDATE parent_zones SET read_at = now() - interval '25 hours'")
-    assert not (await store.worklist.parent(POOL, day)).unchanged(6)
+    assert not (await known()).unchanged(6)
 
 
 async def test_published(store: Store) -> None:
