@@ -34,7 +34,7 @@ class PgBouncer(Process):
             "pgbouncer.ini",
             f"[databases]\n* = host=127.0.0.1 port={behind.port} user={behind.username} password={behind.password}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\nunix_socket_dir =\nauth_type = any\n"
-            f"pool_mode = {self._mode}\n",
+            f"pool_mode = {self._mode}\ndefault_pool_size = 100\n",
         )
         self._spawn([find_program("pgbouncer"), configuration])
         self._await_ready(self._answers, patient(10))

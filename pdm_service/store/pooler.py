@@ -45,6 +45,8 @@ async def _differ(ours: "Connection", other: "Connection", seconds: float) -> bo
     # In a transaction, so that it keeps the session that it has; most poolers give the one that came back last.
     try:
         await other.execute("BEGIN", timeout=seconds)
+    except TimeoutError:
+        return True  # no session is free, which tells nothing about whose they are
     except (asyncpg.ProtocolViolationError, asyncpg.ConnectionDoesNotExistError):
         # Either there are no transactions at all, or the server is away, which the next one finds out.
         return not await _holds(ours, "true", seconds)
