@@ -144,6 +144,9 @@ def test_postgresql_killed_and_back(directory: Path, powerdns: PowerDNS, pool: s
         token = service.reserve(held).json()["reservationToken"]
         for away, back in ((own.kill, own.start), (own.freeze, own.thaw)):
             away()
+            query = {"poolDomain": service.pool, "subdomain": "free"}
+            # For a second checks are answered from memory.
+            eventually(lambda query=query: service.client.get("/v1/check", params=query).status_code == 503, 10)
             _assert_unavailable(service, held, token)
             back()
             eventually(lambda: service.get(label).status_code == 200, 15)
