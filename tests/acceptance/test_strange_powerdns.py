@@ -1,5 +1,7 @@
 """What answers where PowerDNS should: something else, or PowerDNS over a way that loses changes."""
 
+import functools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 
 import httpx
@@ -10,7 +12,7 @@ from pdm_service.model.records import RRset
 from pdm_service.powerdns import PowerDns, Unavailable
 from tests.eventually import eventually
 from tests.holding import HoldingProxy
-from tests.service import Service, name
+from tests.service import Service, at_once, name
 
 HTML = b"<html><body>Welcome to nginx</body></html>"
 
@@ -84,10 +86,12 @@ def test_what_is_not_powerdns(
     service.publish(kept)
     proxy.answer = strange
     labels = [name() for _ in range(5)]
-    for label in labels:
-        reply = service.commit(label, service.reserve(label).json()["reservationToken"])
-        assert reply.status_code == 202, reply.text
-    assert service.release(kept).status_code == 202
+    tokens = [service.reserve(label).json()["reservationToken"] for label in labels]
+    calls = [
+        *(functools.partial(service.commit, label, token) for label, token in zip(labels, tokens, strict=True)),
+        functools.partial(service.release, kept),
+    ]
+    assert [reply.status_code for reply in at_once(len(calls), lambda number: calls[number]())] == [202] * len(calls)
     eventually(lambda: readiness(service)["powerdns"] == "unreachable", 20)
     assert words in readiness(service)["problem"]
     for label in (*labels, kept):
@@ -121,8 +125,11 @@ def test_a_replica_whose_changes_get_nowhere(new_service: Callable[..., Service]
     other = new_service(**pace).start()
     proxy.hold(lambda method, _, size: method in {"PATCH", "POST"} and size > 0)
     labels = [name() for _ in range(12)]
-    for label in labels:
-        failing.commit(label, failing.reserve(label).json()["reservationToken"])
+    tokens = [failing.reserve(label).json()["reservationToken"] for label in labels]
+    committing = threading.Thread(
+        target=lambda: at_once(12, lambda number: failing.commit(labels[number], tokens[number])), daemon=True
+    )
+    committing.start()
     for label in labels:
         other.published(label, 20)
     eventually(lambda: readiness(failing)["powerdns"] == "failing", 20)
@@ -132,6 +139,7 @@ def test_a_replica_whose_changes_get_nowhere(new_service: Callable[..., Service]
     assert readiness(other)["powerdns"] == "ok"
     proxy.pass_on()
     eventually(lambda: readiness(failing)["powerdns"] == "ok", 60)
+    committing.join()
 
 
 def metrics_of(service: Service) -> str:
