@@ -122,6 +122,8 @@ async def test_the_schema_knows_the_same_words_as_the_code(database_url: str) ->
         "due_at",
         "lease_id",
         "lease_until",
+        "serial",
+        "listed_serial",
     }
 
 
