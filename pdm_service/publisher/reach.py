@@ -5,9 +5,14 @@ path that loses large packets, a proxy) is left to the other replicas: whoever f
 tries one name.
 """
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Literal
+
+from pdm_service.telemetry import logs
+
+_log = logging.getLogger(__name__)
 
 Condition = Literal["ok", "unreachable", "failing"]
 
@@ -52,11 +57,15 @@ class Reach:
 
     def lost(self, problem: str) -> None:
         """Note that PowerDNS does not answer."""
+        if not self._away:
+            logs.event(_log, logging.WARNING, "PowerDNS is not reached", {"error": problem})
         self._away, self.problem = True, problem
 
     def back(self) -> bool:
         """Note that it answers a small question; return whether it did not before."""
         was, self._away = self._away, False
+        if was:
+            logs.event(_log, logging.INFO, "PowerDNS is reached again", {})
         if not self._yields:
             self.problem = ""
         return was
@@ -67,6 +76,7 @@ class Reach:
         self._names.add(name)
         if (self._failed >= _IN_A_ROW and len(self._names) >= _NAMES) or self._yields:
             if self._clock() >= self._until:
+                logs.event(_log, logging.WARNING, "changes of DNS get nowhere", {"error": problem})
                 first, most = _YIELD
                 self._until = self._clock() + min(most, first * 2**self._yields)
                 self._yields += 1
