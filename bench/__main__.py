@@ -7,7 +7,7 @@ from time import monotonic
 
 import msgspec
 
-from bench import check, fairness, growth, process, publish, reserve, watch
+from bench import check, fairness, growth, process, publish, reserve, standby, watch
 from bench.measure import QUICK, SMOKE, Effort, progress, table
 from bench.stack import started
 
@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "process": process.measure,
     "watch": watch.measure,
     "fairness": fairness.measure,
+    "standby": standby.measure,
 }
 
 
