@@ -35,6 +35,7 @@ from pdm_service.errors import (
     MissingToken,
     NotFound,
     OverlapsAllocation,
+    PdmError,
     PreflightBlocked,
     StillDelegated,
 )
@@ -192,25 +193,25 @@ class CustomerDomains:
         return Order(asked=asked, secret=secret, acknowledged=order.acknowledged, chosen=chosen, actor=actor)
 
     async def _flip(self, claim: Claim, wish: Wish, chosen: Choice, order: Commit, actor: Actor) -> Allocation:
+        refusal: PdmError | None = None
         try:
             if found := await self._flips.claim(claim, wish, self._ordered(order, actor, chosen)):
                 return found
-        except PreflightBlocked:
+        except PreflightBlocked as blocked:
             # What was found may be the work of another commit of the same claim.
-            now = await self._reservations.still(claim)
-            if now is None or isinstance(now, Claim):
-                raise
-        return (await self._once_closed(claim, wish, order, actor)).allocation
+            refusal = blocked
+        return (await self._once_closed(claim, wish, order, actor, refusal)).allocation
 
-    async def _once_closed(self, claim: Claim, wish: Wish, order: Commit, actor: Actor) -> Committed:
-        """Return what a commit comes to whose claim is open no more.
+    async def _once_closed(
+        self, claim: Claim, wish: Wish, order: Commit, actor: Actor, refusal: PdmError | None = None
+    ) -> Committed:
+        """Return what a commit comes to whose claim has become an allocation meanwhile, by an observation for instance.
 
-        An observation may have proven it meanwhile, as the commit before this one wanted it; raises what `refused_hold`
-        names, and as `commit`.
+        Where it has not, raises the refusal, else what `refused_hold` names; and as `commit`.
         """
         now = await self._reservations.still(claim)
         if now is None or isinstance(now, Claim):
-            raise refused_hold(claim, token_matches=True)
+            raise refusal or refused_hold(claim, token_matches=True)
         return await self.commit(now, order, wish.addresses, wish.sovereign_fqdn, actor)
 
     async def _commit_manual(

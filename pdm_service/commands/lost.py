@@ -86,11 +86,10 @@ async def _seen(settings: Settings, beyond: Outside, fqdn: str) -> Found:
     id_ = zone.holding_of(seen.account) if seen else None
     if seen is None or id_ is None:
         raise click.ClickException(f"PowerDNS has no zone {fqdn} that this service has made")
-    pools = [pool for pool in settings.pool_domains if names.covers(pool, fqdn)]
     return Found(
         fqdn=fqdn,
         id=id_,
-        pool_domain=max(pools, key=len, default=None),
+        pool_domain=names.pool_of(fqdn, settings.pool_domains),
         addresses=tuple(one for rrset in seen.sets() if rrset.type in zone.ADDRESS_TYPES for one in rrset.contents),
         ds=await beyond.powerdns.ds(name),
     )

@@ -6,7 +6,7 @@ them, is for `idn`.
 
 from pdm_service.names.idn import unicode
 from pdm_service.names.ip import MAX_ADDRESSES, addresses, is_public
-from pdm_service.names.names import MAX_NAME, MAX_TEXT, above, covers, domain, label, span, split, text
+from pdm_service.names.names import MAX_NAME, MAX_TEXT, above, covers, domain, label, pool_of, span, split, text
 
 __all__ = [
     "MAX_ADDRESSES",
@@ -18,6 +18,7 @@ __all__ = [
     "domain",
     "is_public",
     "label",
+    "pool_of",
     "span",
     "split",
     "text",

@@ -1,6 +1,7 @@
 """Names: parse, normalise, judge. The only place with rules about names."""
 
 import re
+from collections.abc import Iterable
 from hashlib import blake2s
 
 from pdm_service.errors import InvalidFormat, InvalidText
@@ -81,6 +82,11 @@ def above(fqdn: str) -> tuple[str, ...]:
     """Return a name and all names that it lies below."""
     labels = fqdn.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels)))
+
+
+def pool_of(fqdn: str, pools: Iterable[str]) -> str | None:
+    """Return the pool domain that a name lies under, the lowest of several; None where it lies under none."""
+    return max((pool for pool in pools if covers(pool, fqdn)), key=len, default=None)
 
 
 def span(fqdn: str) -> tuple[str, str]:

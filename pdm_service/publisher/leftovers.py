@@ -13,7 +13,7 @@ from uuid import UUID
 from pdm_service import names
 from pdm_service.model import zone
 from pdm_service.model.allocation import Allocation
-from pdm_service.powerdns import PowerDns, PowerDnsError
+from pdm_service.powerdns import PowerDns, PowerDnsError, ZoneSettings
 from pdm_service.publisher.parent_zones import LeaseLost, ParentZones
 from pdm_service.store.events import Trail
 from pdm_service.store.lost import Lost
@@ -73,22 +73,19 @@ class Leftovers:
         An unknown zone of a customer's domain may be another deployment's on the same PowerDNS. Raises PowerDnsError,
         StoreUnavailable.
         """
-        found = await self._lost.without_allocation(zones)
+        if not (found := await self._lost.without_allocation(zones)):
+            return Counter()
         await self._worklist.look_at([fqdn for fqdn, _ in found])  # if it is published, then with another zone
         ended = await self._trail.ended(found)
         lost = Counter[str]()
         for fqdn, id_ in found:
-            pool_domain = self._pool_of(fqdn)
+            pool_domain = names.pool_of(fqdn, self._pool_domains)
             if id_ in ended:
                 await self.look(fqdn, pool_domain)
             elif pool_domain is not None:
                 self._tell(fqdn, id_)
                 lost[pool_domain] += 1
         return lost
-
-    def _pool_of(self, fqdn: str) -> str | None:
-        covering = [pool for pool in self._pool_domains if names.covers(pool, fqdn)]
-        return max(covering, key=len, default=None)
 
     async def stray(self, fqdn: str, pool_domain: str) -> None:
         """Look at a delegation that no allocation stands behind; raises PowerDnsError, StoreUnavailable."""
@@ -102,18 +99,25 @@ class Leftovers:
 
         Raises PowerDnsError, StoreUnavailable.
         """
-        name = f"{fqdn}."
-        child = await self._powerdns.zone(name, rrset=name)
-        delegated = False
-        if child is None and pool_domain is not None:
-            parent = await self._powerdns.zone(f"{pool_domain}.", rrset=name)
-            delegated = any(rrset.type == "NS" for rrset in parent.sets()) if parent else False
-        if child is None and not delegated:
+        child, in_parent = await self.standing(fqdn, pool_domain)
+        if child is None and "NS" not in in_parent:
             return None
         fate = await self.fate(fqdn, child.account if child else None)
         if fate == "leftover":
             await self._remove(fqdn, pool_domain)
         return fate
+
+    async def standing(self, fqdn: str, pool_domain: str | None) -> tuple[ZoneSettings | None, frozenset[str]]:
+        """Return the zone of a name; where there is none, None, and which types the pool zone has of the name.
+
+        Raises PowerDnsError.
+        """
+        name = f"{fqdn}."
+        child = await self._powerdns.zone(name, rrset=name)
+        if child is not None or pool_domain is None:
+            return child, frozenset()
+        parent = await self._powerdns.zone(f"{pool_domain}.", rrset=name)
+        return None, frozenset(rrset.type for rrset in parent.sets()) if parent else frozenset()
 
     async def fate(self, fqdn: str, account: str | None) -> Fate:
         """Decide about a zone with this account, or a delegation without a zone (None); raises StoreUnavailable."""

@@ -375,13 +375,8 @@ class Publisher:
 
     async def _stands(self, lease: Lease[Allocation]) -> bool:
         """Return whether PowerDNS has anything of a name that was taken away before."""
-        name = f"{lease.name}."
-        if await self._powerdns.zone(name, rrset=name) is not None:
-            return True
-        if lease.row.mode is not Mode.POOL:
-            return False
-        parent = await self._powerdns.zone(f"{lease.row.pool_domain}.", rrset=name)
-        return parent is not None and any(rrset.type in {"NS", "DS"} for rrset in parent.sets())
+        child, in_parent = await self._leftovers.standing(lease.name, lease.row.pool_domain)
+        return child is not None or not in_parent.isdisjoint({"NS", "DS"})
 
     # --- audit -----------------------------------------------------------------------------------
 

@@ -394,11 +394,9 @@ class Worklist:
 
     async def now(self) -> datetime:
         """Return the database's time."""
-        row = await self._database.row("SELECT now() AS now")
-        if row is None:
-            raise StoreUnavailable("the database does not tell the time")
-        found: datetime = row["now"]
-        return found
+        (row,) = await self._database.rows("SELECT now() AS now")
+        now: datetime = row["now"]
+        return now
 
     async def note_write(self, pool_domain: str) -> None:
         """Count a change of a pool zone that is about to be made."""

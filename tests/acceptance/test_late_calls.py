@@ -58,6 +58,14 @@ class Two:
         assert self.other.commit(self.label, token, "192.0.2.99").status_code in {200, 202}
         self.other.published(self.label, 30)
 
+    def overtaken(self, method: str, killed: bool) -> None:
+        """Have a call of a release carried out when the name is the next holder's already."""
+        self.slow.publish(self.label)
+        self.held(method, killed, lambda: self.slow.release(self.label))
+        self.published_anew()
+        assert self.right()
+        self.proxy.deliver()
+
     def right(self) -> bool:
         """Whether zone, keys and delegation are those of the holder."""
         ds = self.other.get(self.label).json().get("dnssec", {}).get("ds")
@@ -119,11 +127,7 @@ def test_late_creation_below_a_reservation(two: Two, killed: bool) -> None:
 @ends
 def test_late_end_of_a_delegation(two: Two, killed: bool) -> None:
     """The delegation of the next holder, which the former one's release takes away, comes back."""
-    two.slow.publish(two.label)
-    two.held("PATCH", killed, lambda: two.slow.release(two.label))
-    two.published_anew()
-    assert two.right()
-    two.proxy.deliver()
+    two.overtaken("PATCH", killed)
     assert two.fqdn not in two.api.delegations(two.other.pool)
     eventually(two.right, RIGHT_SECONDS)
 
@@ -131,11 +135,7 @@ def test_late_end_of_a_delegation(two: Two, killed: bool) -> None:
 @ends
 def test_late_deletion(two: Two, killed: bool) -> None:
     """The zone of the next holder, which the former one's release takes away, comes back, and its DS is that of its keys."""
-    two.slow.publish(two.label)
-    two.held("DELETE", killed, lambda: two.slow.release(two.label))
-    two.published_anew()
-    assert two.right()
-    two.proxy.deliver()
+    two.overtaken("DELETE", killed)
     assert two.api.zone(two.fqdn) is None
     eventually(two.right, RIGHT_SECONDS)
 
